@@ -1,0 +1,218 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import envPaths from 'env-paths';
+import { parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { AppError } from '../errors.ts';
+import { type LogLevel, logLevels } from '../log.ts';
+import { usdToNano } from '../money.ts';
+import { Redactor } from '../redactor.ts';
+import { type PresetId, presetIds, presets } from './presets.ts';
+import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Priority } from './schema.ts';
+import { type Secret, secretFromCommand, secretFromFile, secretFromValue } from './secret.ts';
+
+export type BackendKind = 'serverless' | 'dedicated';
+
+export interface BackendConfig {
+  id: string;
+  kind: BackendKind;
+  baseUrl: string;
+  preset: PresetId | null;
+  apiKey: Secret | null;
+  /** Why the backend cannot be used, when a key that it names is not set. */
+  unusable: string | null;
+  /** Until the first byte of the answer. */
+  timeoutMs: number;
+  /** Between two pieces of a stream. */
+  idleTimeoutMs: number;
+  /** `null`: ask the server (`GET /v1/models`). */
+  models: ModelConfig[] | null;
+}
+
+export interface Config {
+  home: string;
+  /** The `tandem.yaml` that was read, or null. */
+  file: string | null;
+  readOnly: boolean;
+  logLevel: LogLevel;
+  redactor: Redactor;
+  lambda: { baseUrl: string; apiKey: Secret | null };
+  backends: BackendConfig[];
+  routing: { priority: Priority };
+  budgets: { dailyNanoUsd: number; monthlyNanoUsd: number; timeZone: string };
+}
+
+export type Environment = Record<string, string | undefined>;
+
+/** Source: the OpenAPI document of Lambda Cloud, `servers`. */
+const lambdaBaseUrl = 'https://cloud.lambda.ai/api/v1';
+const defaultTimeoutMs = 30_000;
+const defaultIdleTimeoutMs = 15_000;
+
+/**
+ * Environment plus optional `tandem.yaml` -> one validated Config. Throws one `config_invalid` error that lists every
+ * problem with the path of the key and what is allowed. Values of secrets are never quoted.
+ */
+export function loadConfig(env: Environment = process.env): Config {
+  const problems: string[] = [];
+  const redactor = new Redactor();
+  const home = env.TANDEM_HOME ? resolve(env.TANDEM_HOME) : envPaths('tandem', { suffix: '' }).data;
+  const { path, file } = readFile(env.TANDEM_CONFIG, home, problems);
+
+  const baseUrl = (env.LAMBDA_API_BASE || lambdaBaseUrl).replace(/\/+$/, '');
+  if (!isHttpUrl(baseUrl)) problems.push('LAMBDA_API_BASE: must be an http:// or https:// URL');
+  const config: Config = {
+    home,
+    file: path,
+    readOnly: readFlag('TANDEM_READ_ONLY', env, problems),
+    logLevel: readLogLevel(env, problems),
+    redactor,
+    lambda: { baseUrl, apiKey: lambdaKey(env, redactor, problems) },
+    backends: file ? [...backendsOf(file, env, redactor), ...presetsByKey(file, env, redactor)] : [],
+    routing: { priority: file?.routing.priority ?? 'balanced' },
+    budgets: {
+      dailyNanoUsd: usdToNano(file?.budgets.dailyUsd ?? 0),
+      monthlyNanoUsd: usdToNano(file?.budgets.monthlyUsd ?? 0),
+      timeZone: file?.budgets.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
+    },
+  };
+  if (problems.length > 0) {
+    throw new AppError(
+      'config_invalid',
+      `The configuration has ${count(problems.length, 'problem')}:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+      {
+        next: '\nMend them and start again; `tandem doctor` checks the rest.',
+      },
+    );
+  }
+  return config;
+}
+
+/** An environment of one's own, with nothing of the real one but how the server should behave. */
+export function onlyManners(own: Environment, real: Environment = process.env): Environment {
+  return { ...own, TANDEM_LOG_LEVEL: real.TANDEM_LOG_LEVEL, TANDEM_READ_ONLY: real.TANDEM_READ_ONLY };
+}
+
+function readFile(
+  given: string | undefined,
+  home: string,
+  problems: string[],
+): { path: string | null; file: ConfigFile | null } {
+  const path = given ? resolve(given) : join(home, 'tandem.yaml');
+  if (!existsSync(path)) {
+    if (given) problems.push(`TANDEM_CONFIG: there is no file ${path}`);
+    return { path: null, file: fileSchema.parse({}) };
+  }
+  const raw = readYaml(path, problems);
+  if (raw === unreadable) return { path, file: null };
+  const parsed = fileSchema.safeParse(raw ?? {});
+  if (!parsed.success) problems.push(...parsed.error.issues.map(describeIssue));
+  return { path, file: parsed.data ?? null };
+}
+
+const unreadable = Symbol('unreadable');
+
+function readYaml(path: string, problems: string[]): unknown {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch {
+    problems.push(`TANDEM_CONFIG: ${path} cannot be read`);
+    return unreadable;
+  }
+  const document = parseDocument(text, { prettyErrors: true });
+  // The parser's message quotes the line, which may hold a key that someone pasted: give code and place only.
+  for (const error of document.errors) {
+    const at = error.linePos?.[0];
+    problems.push(
+      `${path}${at ? `:${at.line}:${at.col}` : ''}: not valid YAML (${error.code.toLowerCase().replaceAll('_', ' ')})`,
+    );
+  }
+  return document.errors.length > 0 ? unreadable : document.toJS();
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string {
+  const path = issue.path
+    .map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index ? '.' : ''}${String(key)}`))
+    .join('');
+  return `${path || 'tandem.yaml'}: ${issue.message}`;
+}
+
+function backendsOf(file: ConfigFile, env: Environment, redactor: Redactor): BackendConfig[] {
+  const serverless = file.serverless.map((entry): BackendConfig => {
+    const preset = entry.preset ? presets[entry.preset] : undefined;
+    return {
+      ...common(entry, entry.apiKeyEnv ?? preset?.keyEnv, env, redactor),
+      kind: 'serverless',
+      preset: entry.preset ?? null,
+      baseUrl: entry.baseUrl ?? preset?.baseUrl ?? '',
+    };
+  });
+  const dedicated = file.dedicated.map(
+    (entry): BackendConfig => ({
+      ...common(entry, entry.apiKeyEnv, env, redactor),
+      kind: 'dedicated',
+      preset: null,
+      baseUrl: entry.baseUrl,
+    }),
+  );
+  return [...serverless, ...dedicated];
+}
+
+type Entry = ConfigFile['serverless'][number] | ConfigFile['dedicated'][number];
+
+function common(entry: Entry, keyEnv: string | undefined, env: Environment, redactor: Redactor) {
+  const value = keyEnv ? env[keyEnv] : undefined;
+  return {
+    id: entry.id,
+    apiKey: keyEnv && value ? secretFromValue(keyEnv, value, redactor) : null,
+    unusable: keyEnv && !value ? `its key is not set (environment variable ${keyEnv})` : null,
+    timeoutMs: entry.timeoutMs ?? defaultTimeoutMs,
+    idleTimeoutMs: entry.idleTimeoutMs ?? defaultIdleTimeoutMs,
+    models: entry.models ?? null,
+  };
+}
+
+/** Presets that the file does not name, switched on by their key. */
+function presetsByKey(file: ConfigFile, env: Environment, redactor: Redactor): BackendConfig[] {
+  const named = new Set<string>(file.serverless.flatMap((entry) => [entry.id, entry.preset ?? entry.id]));
+  for (const entry of file.dedicated) named.add(entry.id);
+  return presetIds
+    .filter((id) => env[presets[id].keyEnv] && !named.has(id))
+    .map((id) => ({
+      ...common({ id }, presets[id].keyEnv, env, redactor),
+      kind: 'serverless' as const,
+      preset: id,
+      baseUrl: presets[id].baseUrl,
+    }));
+}
+
+function lambdaKey(env: Environment, redactor: Redactor, problems: string[]): Secret | null {
+  const { LAMBDA_API_KEY: value, LAMBDA_API_KEY_FILE: file, LAMBDA_API_KEY_COMMAND: command } = env;
+  const given = Object.entries({ LAMBDA_API_KEY: value, LAMBDA_API_KEY_FILE: file, LAMBDA_API_KEY_COMMAND: command });
+  const set = given.filter(([, text]) => text).map(([name]) => name);
+  if (set.length > 1) problems.push(`${set.join(' and ')}: set only one of them`);
+  if (value) return secretFromValue('LAMBDA_API_KEY', value, redactor);
+  if (file) return secretFromFile('LAMBDA_API_KEY_FILE', resolve(file), redactor);
+  if (command) return secretFromCommand('LAMBDA_API_KEY_COMMAND', command, redactor);
+  return null;
+}
+
+function readFlag(name: string, env: Environment, problems: string[]): boolean {
+  const value = (env[name] ?? '').trim().toLowerCase();
+  if (['', '0', 'false', 'no'].includes(value)) return false;
+  if (['1', 'true', 'yes'].includes(value)) return true;
+  problems.push(`${name}: must be true or false`);
+  return false;
+}
+
+function readLogLevel(env: Environment, problems: string[]): LogLevel {
+  const value = env.TANDEM_LOG_LEVEL || 'info';
+  const level = logLevels.find((known) => known === value);
+  if (!level) problems.push(`TANDEM_LOG_LEVEL: must be one of ${logLevels.join(', ')}`);
+  return level ?? 'info';
+}
+
+function count(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,111 @@
+import { IANAZone } from 'luxon';
+import { z } from 'zod';
+import { lambdaPresetEnded, presetIds } from './presets.ts';
+
+export const priorities = ['low_cost', 'balanced', 'performance', 'latency_critical'] as const;
+export type Priority = (typeof priorities)[number];
+
+export const tiers = ['small', 'medium', 'large'] as const;
+export type Tier = (typeof tiers)[number];
+
+/** Words that mean a group of backends where an id is expected. */
+export const reservedBackendIds = ['auto', 'serverless', 'dedicated'];
+
+/** A strict object whose complaint about an unknown key names the keys that are allowed. */
+function block<Shape extends z.ZodRawShape>(shape: Shape) {
+  const allowed = Object.keys(shape).join(', ');
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? `unknown key ${(issue.keys as string[]).map((key) => `"${key}"`).join(', ')}; allowed: ${allowed}`
+        : undefined,
+  });
+}
+
+const httpUrl = z
+  .string()
+  .refine(isHttpUrl, { error: 'must be an http:// or https:// URL' })
+  .transform((url) => url.replace(/\/+$/, ''));
+
+const backendId = z
+  .string()
+  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/, { error: 'must be letters, digits, dot, dash or underscore, at most 63' })
+  .refine((id) => !reservedBackendIds.includes(id), {
+    error: `must not be one of the reserved words ${reservedBackendIds.join(', ')}`,
+  });
+
+const usdPerMTok = z.number().min(0);
+
+const model = block({
+  id: z.string().min(1),
+  tier: z.enum(tiers).optional(),
+  contextWindow: z.int().min(256).optional(),
+  maxOutputTokens: z.int().min(1).optional(),
+  price: block({
+    inputUsdPerMTok: usdPerMTok,
+    outputUsdPerMTok: usdPerMTok,
+    cachedInputUsdPerMTok: usdPerMTok.optional(),
+  }).optional(),
+});
+
+const modelServer = {
+  id: backendId,
+  apiKeyEnv: z.string().min(1).optional(),
+  timeoutMs: z.int().min(1).max(600_000).optional(),
+  idleTimeoutMs: z.int().min(1).max(600_000).optional(),
+};
+
+const serverless = block({
+  ...modelServer,
+  preset: z
+    .enum(presetIds, { error: (issue) => (issue.input === 'lambda' ? lambdaPresetEnded : undefined) })
+    .optional(),
+  baseUrl: httpUrl.optional(),
+  models: z.array(model).min(1).optional(),
+}).superRefine((backend, context) => {
+  if (!backend.preset && !backend.baseUrl) {
+    context.addIssue({
+      code: 'custom',
+      path: ['baseUrl'],
+      message: `give a baseUrl, or a preset: ${presetIds.join(', ')}`,
+    });
+  }
+});
+
+const dedicated = block({ ...modelServer, baseUrl: httpUrl, models: z.array(model).min(1).optional() });
+
+/** `tandem.yaml`. Every block is optional; what is not given has a default. */
+export const fileSchema = block({
+  serverless: z.array(serverless).default([]),
+  dedicated: z.array(dedicated).default([]),
+  routing: block({ priority: z.enum(priorities).default('balanced') }).prefault({}),
+  budgets: block({
+    dailyUsd: z.number().min(0).max(1_000_000).default(50),
+    monthlyUsd: z.number().min(0).max(1_000_000).default(1000),
+    timeZone: z
+      .string()
+      .refine((zone) => IANAZone.isValidZone(zone), { error: 'must be an IANA time zone such as America/New_York' })
+      .optional(),
+  }).prefault({}),
+}).superRefine((file, context) => {
+  const seen = new Set<string>();
+  for (const kind of ['serverless', 'dedicated'] as const) {
+    for (const [index, { id }] of file[kind].entries()) {
+      if (seen.has(id)) {
+        context.addIssue({
+          code: 'custom',
+          path: [kind, index, 'id'],
+          message: `"${id}" is used twice; ids must be unique`,
+        });
+      }
+      seen.add(id);
+    }
+  }
+});
+
+export type ConfigFile = z.output<typeof fileSchema>;
+export type ModelConfig = z.output<typeof model>;
+
+export function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+}
