@@ -1,0 +1,175 @@
+import { mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
+import { AppError, type ErrorCode } from '../errors.ts';
+import { migrations } from './migrations/index.ts';
+import type { Tables } from './tables.ts';
+
+export const sqliteDrivers = ['better-sqlite3', 'libsql'] as const;
+export type SqliteDriver = (typeof sqliteDrivers)[number];
+
+/** A connection on which queries run: the database itself or a transaction of it. */
+export type Queries = Kysely<Tables>;
+
+/** How long a statement waits for another process's lock. It blocks this process too, so it is short. */
+const lockTimeoutMs = 2_000;
+const cachedStatements = 200;
+
+export interface Database {
+  readonly path: string;
+  readonly driver: SqliteDriver;
+  readonly read: Queries;
+  /** Runs `work` in one transaction that holds the write lock from its first statement, across processes too. */
+  write<Result>(work: (queries: Queries) => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens (and creates, and migrates) the one database file. better-sqlite3 13 needs Node >= 22.14 and crashes older
+ * ones, so the driver is chosen before either is loaded.
+ */
+export async function openDatabase(path: string, driver: SqliteDriver = driverForThisNode()): Promise<Database> {
+  const raw = guard(path, () => {
+    mkdirSync(dirname(path), { recursive: true });
+    const open = createRequire(import.meta.url)(driver) as SqliteConstructor;
+    return new open(path, { timeout: lockTimeoutMs });
+  });
+  try {
+    guard(path, () => {
+      raw.exec('PRAGMA journal_mode = WAL');
+      raw.exec('PRAGMA synchronous = NORMAL');
+      migrate(raw, path);
+    });
+  } catch (error) {
+    raw.close();
+    throw error;
+  }
+  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cacheStatements(raw, path) }) });
+  return {
+    path,
+    driver,
+    read,
+    write: (work) =>
+      read.connection().execute(async (connection) => {
+        await sql`BEGIN IMMEDIATE`.execute(connection);
+        try {
+          const result = await work(connection);
+          await sql`COMMIT`.execute(connection);
+          return result;
+        } catch (error) {
+          await sql`ROLLBACK`.execute(connection).catch(() => undefined);
+          throw error;
+        }
+      }),
+    close: () => read.destroy(),
+  };
+}
+
+function driverForThisNode(): SqliteDriver {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > 22 || (major === 22 && minor >= 14) ? 'better-sqlite3' : 'libsql';
+}
+
+/** What both drivers share; `reader` tells statements that return rows from those that do not. */
+interface RawDatabase {
+  prepare(text: string): SqliteStatement;
+  exec(text: string): unknown;
+  close(): void;
+}
+type SqliteConstructor = new (path: string, options: { timeout: number }) => RawDatabase;
+
+/** Numbered steps, each run once, in one transaction; the file's `user_version` says how far it got. */
+function migrate(raw: RawDatabase, path: string): void {
+  const newest = migrations.length;
+  if (schemaVersion(raw) === newest) return;
+  raw.exec('BEGIN IMMEDIATE');
+  try {
+    // Read again under the lock: another process may have migrated in the meantime.
+    const version = schemaVersion(raw);
+    if (version > newest) {
+      throw new AppError(
+        'database_newer',
+        `${path} was written by a newer Tandem (schema ${version}, this one knows ${newest}).`,
+        {
+          next: 'Update Tandem, or set TANDEM_HOME to another folder.',
+        },
+      );
+    }
+    for (const step of migrations.slice(version)) raw.exec(step);
+    raw.exec(`PRAGMA user_version = ${newest}`);
+    raw.exec('COMMIT');
+  } catch (error) {
+    raw.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+function schemaVersion(raw: RawDatabase): number {
+  const [row] = raw.prepare('PRAGMA user_version').all([]) as { user_version: number }[];
+  return row?.user_version ?? 0;
+}
+
+/** Preparing costs more than running; the product's few dozen statements are kept. Errors become ours here, once. */
+function cacheStatements(raw: RawDatabase, path: string): SqliteDatabase {
+  const cache = new Map<string, SqliteStatement>();
+  return {
+    close: () => raw.close(),
+    prepare(text) {
+      const known = cache.get(text);
+      if (known) return known;
+      const statement = guard(path, () => raw.prepare(text));
+      const guarded: SqliteStatement = {
+        reader: statement.reader,
+        all: (parameters) => guard(path, () => statement.all(parameters)),
+        run: (parameters) => guard(path, () => statement.run(parameters)),
+        iterate: (parameters) => statement.iterate(parameters),
+      };
+      if (cache.size < cachedStatements) cache.set(text, guarded);
+      return guarded;
+    },
+  };
+}
+
+function guard<Result>(path: string, work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    throw toDatabaseError(error, path);
+  }
+}
+
+const databaseErrors: { pattern: RegExp; code: ErrorCode; what: string; next: string }[] = [
+  {
+    pattern: /SQLITE_BUSY|SQLITE_LOCKED|database is locked/,
+    code: 'database_locked',
+    what: 'is locked by another process',
+    next: 'Try again in a moment; if it stays, look for another program that holds the file open.',
+  },
+  {
+    pattern: /SQLITE_READONLY|EROFS|EACCES|EPERM|readonly database/,
+    code: 'database_read_only',
+    what: 'cannot be written',
+    next: 'Make the file and its folder writable, or set TANDEM_HOME to a folder that is.',
+  },
+  {
+    pattern: /SQLITE_CORRUPT|SQLITE_NOTADB|not a database|malformed/,
+    code: 'database_corrupt',
+    what: 'is not a usable database',
+    next: 'Move it away (keep it: it holds the record of what was spent) and start again.',
+  },
+  {
+    pattern: /SQLITE_CANTOPEN|[Uu]nable to open|ConnectionFailed|ENOTDIR|ENOENT|EEXIST|SQLITE_IOERR|SQLITE_FULL|ENOSPC/,
+    code: 'database_unavailable',
+    what: 'cannot be opened or written',
+    next: 'Check that its folder exists, is writable and has space, or set TANDEM_HOME to another folder.',
+  },
+];
+
+function toDatabaseError(error: unknown, path: string): unknown {
+  if (error instanceof AppError || !(error instanceof Error)) return error;
+  const text = `${'code' in error ? error.code : ''} ${error.message}`;
+  const known = databaseErrors.find(({ pattern }) => pattern.test(text));
+  if (!known) return error;
+  return new AppError(known.code, `The ledger ${path} ${known.what}.`, { next: known.next, cause: error });
+}

@@ -1,0 +1,87 @@
+/** The ledger's tables as the code sees them. Times are epoch milliseconds, money is nano-dollars, null is unknown. */
+export interface Tables {
+  attempt: AttemptTable;
+  instance: InstanceTable;
+  budget_period: BudgetPeriodTable;
+}
+
+export const attemptStatuses = ['open', 'ok', 'error', 'cancelled', 'interrupted'] as const;
+export type AttemptStatus = (typeof attemptStatuses)[number];
+
+/** Where a cost comes from, best first. `instance_time`: the GPU's minutes are counted instead. */
+export type CostSource = 'provider' | 'config' | 'snapshot' | 'instance_time';
+
+/** One upstream call: written before it is made, settled after. */
+export interface AttemptTable {
+  id: string;
+  request_id: string;
+  /** 1 for the first attempt of a request; counting these counts requests. */
+  ordinal: number;
+  /** The budget day it belongs to, `YYYY-MM-DD` in the budget's time zone. */
+  day: string;
+  backend: string;
+  kind: 'serverless' | 'dedicated';
+  model: string;
+  priority: string;
+  score: number | null;
+  /** `host:pid` of the process that made the call. */
+  owner: string;
+  started_at_ms: number;
+  /** The call is over by then whatever happens; an open row past it belongs to nobody. */
+  deadline_at_ms: number;
+  ended_at_ms: number | null;
+  status: AttemptStatus;
+  error_code: string | null;
+  http_status: number | null;
+  finish_reason: string | null;
+  input_tokens: number | null;
+  cached_input_tokens: number | null;
+  output_tokens: number | null;
+  reasoning_tokens: number | null;
+  usage_source: 'provider' | 'estimate' | null;
+  cost_nano_usd: number | null;
+  cost_source: CostSource | null;
+  /** Nano-dollars per million tokens, as used; with `price_as_of` it says how the cost came about. */
+  input_price_nano_usd: number | null;
+  output_price_nano_usd: number | null;
+  price_as_of: string | null;
+  reserved_nano_usd: number;
+  first_token_ms: number | null;
+  /** This attempt alone. */
+  latency_ms: number | null;
+  /** Since the request began: what the person waited, failed attempts included. */
+  elapsed_ms: number | null;
+}
+
+/**
+ * `intent`: written before the launch, nothing sent or no answer yet. `unconfirmed`: the answer was lost.
+ * `not_launched`: certainly not launched. The rest are Lambda's own words (open set), and `gone`: no longer listed.
+ */
+export type InstanceStatus = 'intent' | 'unconfirmed' | 'not_launched' | 'gone' | (string & {});
+
+export interface InstanceTable {
+  /** Ours, made before the launch and put into the machine's tags. */
+  intent_id: string;
+  /** Lambda's; null until the launch is confirmed. */
+  instance_id: string | null;
+  name: string;
+  instance_type: string;
+  region: string;
+  price_cents_per_hour: number;
+  status: InstanceStatus;
+  owner: string;
+  requested_at_ms: number;
+  launched_at_ms: number | null;
+  first_active_at_ms: number | null;
+  terminate_requested_at_ms: number | null;
+  gone_at_ms: number | null;
+  last_seen_at_ms: number | null;
+  reserved_nano_usd: number;
+}
+
+/** What tokens have cost, and may yet cost, per day (`YYYY-MM-DD`) and month (`YYYY-MM`) of the budget. */
+export interface BudgetPeriodTable {
+  period: string;
+  settled_nano_usd: number;
+  reserved_nano_usd: number;
+}
