@@ -1,0 +1,140 @@
+import { z } from 'zod';
+import { AppError } from '../../errors.ts';
+import { describeBody, parseJson, parseRetryAfter } from '../../http.ts';
+import type { Usage } from '../../usage/prices.ts';
+
+/** OpenAI's wire formats, as far as they are read. Unknown fields are ignored, missing ones tolerated. */
+
+const tokenCount = z.int().min(0);
+
+export const usageSchema = z.object({
+  prompt_tokens: tokenCount,
+  completion_tokens: tokenCount,
+  prompt_tokens_details: z.object({ cached_tokens: tokenCount.nullish() }).nullish(),
+  completion_tokens_details: z.object({ reasoning_tokens: tokenCount.nullish() }).nullish(),
+  /** Dollars. OpenRouter always sends it, others sometimes. */
+  cost: z.number().min(0).nullish(),
+});
+
+export const chunkSchema = z.object({
+  choices: z
+    .array(
+      z.object({ delta: z.object({ content: z.string().nullish() }).nullish(), finish_reason: z.string().nullish() }),
+    )
+    .nullish(),
+  /** Checked on its own: an answer with a usage that makes no sense is still an answer. */
+  usage: z.unknown().optional(),
+  error: z.unknown().optional(),
+});
+
+export const completionSchema = z.object({
+  choices: z
+    .array(z.object({ message: z.object({ content: z.string().nullish() }), finish_reason: z.string().nullish() }))
+    .min(1),
+  usage: z.unknown().optional(),
+});
+
+export const modelListSchema = z.object({
+  data: z.array(
+    z.object({
+      id: z.string(),
+      context_length: z.int().positive().nullish(),
+      max_model_len: z.int().positive().nullish(),
+    }),
+  ),
+});
+
+/** Null when there is none or when it cannot be true: a prompt always has tokens. */
+export function readUsage(raw: unknown): { usage: Usage | null; costUsd: number | null } {
+  const parsed = usageSchema.safeParse(raw);
+  if (!parsed.success || parsed.data.prompt_tokens === 0) return { usage: null, costUsd: null };
+  const { data } = parsed;
+  return {
+    usage: {
+      inputTokens: data.prompt_tokens,
+      cachedInputTokens: Math.min(data.prompt_tokens, data.prompt_tokens_details?.cached_tokens ?? 0),
+      outputTokens: data.completion_tokens,
+      reasoningTokens: data.completion_tokens_details?.reasoning_tokens ?? 0,
+    },
+    costUsd: data.cost ?? null,
+  };
+}
+
+const contextTooLong =
+  /context.{0,20}(length|window)|maximum context|too many tokens|prompt is too long|max_model_len|reduce the length/i;
+const contentFiltered = /content[_ ]?(filter|policy|management)|safety system|flagged/i;
+const quotaExceeded =
+  /insufficient[_ ](quota|funds|credit|balance)|exceeded your current quota|payment required|billing/i;
+
+/** An error answer as one of our errors. `who` names the backend; the key's value is never part of it. */
+export function errorFromResponse(
+  who: string,
+  keyOrigin: string | null,
+  status: number,
+  retryAfter: string | string[] | undefined,
+  body: string,
+): AppError {
+  const said = describeBody(body);
+  const httpStatus = status;
+  const happened = `${who} answered HTTP ${status}: ${said}.`;
+  if (status === 401) {
+    return new AppError('unauthorized', `${who} refused the key (HTTP 401).`, {
+      next: keyOrigin
+        ? `Check the key in ${keyOrigin}.`
+        : 'It wants a key: name its variable with apiKeyEnv in tandem.yaml.',
+      httpStatus,
+    });
+  }
+  if (status === 402 || (status === 429 && quotaExceeded.test(body))) {
+    return new AppError('quota_exceeded', happened, { next: `Check the account's balance at ${who}.`, httpStatus });
+  }
+  if (status === 429) {
+    const retryAfterMs = parseRetryAfter(retryAfter, Date.now());
+    return new AppError('rate_limited', `${who} limits the rate (HTTP 429): ${said}.`, {
+      httpStatus,
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+    });
+  }
+  if (status === 403) return new AppError('forbidden', happened, { httpStatus });
+  if (status === 404) return new AppError('unknown_model', happened, { httpStatus });
+  if (status === 408 || status === 504) return new AppError('upstream_timeout', happened, { httpStatus });
+  if (status >= 500) {
+    const retryAfterMs = parseRetryAfter(retryAfter, Date.now());
+    return new AppError('upstream_unavailable', happened, {
+      httpStatus,
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+    });
+  }
+  if (contextTooLong.test(body))
+    return new AppError('context_too_long', happened, {
+      next: 'Shorten the prompt or name a model with a larger window.',
+      httpStatus,
+    });
+  if (contentFiltered.test(body))
+    return new AppError('content_filtered', happened, {
+      next: 'The provider will not answer this prompt.',
+      httpStatus,
+    });
+  return new AppError('upstream_rejected', happened, { httpStatus });
+}
+
+/** An error that arrives inside a stream that began well. */
+export function errorFromChunk(who: string, error: unknown): AppError {
+  const body = JSON.stringify({ error });
+  if (contentFiltered.test(body)) return new AppError('content_filtered', `${who} stopped: ${describeBody(body)}.`);
+  return new AppError('upstream_unavailable', `${who} broke off with an error: ${describeBody(body)}.`);
+}
+
+export function parseChunk(who: string, data: string): z.output<typeof chunkSchema> {
+  const parsed = chunkSchema.safeParse(parseJson(data));
+  if (!parsed.success) throw new AppError('upstream_invalid', `${who} sent something that is not a chat completion.`);
+  return parsed.data;
+}
+
+export function parseCompletion(who: string, body: string): z.output<typeof completionSchema> {
+  const json = parseJson(body);
+  if (typeof json === 'object' && json !== null && 'error' in json && json.error) throw errorFromChunk(who, json.error);
+  const parsed = completionSchema.safeParse(json);
+  if (!parsed.success) throw new AppError('upstream_invalid', `${who} sent something that is not a chat completion.`);
+  return parsed.data;
+}

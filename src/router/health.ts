@@ -1,0 +1,104 @@
+import type { Clock } from '../clock.ts';
+import type { AppError } from '../errors.ts';
+import type { Health, Speed } from './types.ts';
+
+/** Failures in a row that open the breaker. */
+const failuresToOpen = 3;
+/** A backend that was down is probed again after this long, twice as long after each failed probe. */
+const firstCooldownMs = 5_000;
+const longestCooldownMs = 20_000;
+/** A refused key does not heal by itself; the person may put in a new one. */
+const rejectedKeyCooldownMs = 30_000;
+/** A provider that says "too many requests" without saying how long. */
+const rateLimitCooldownMs = 1_000;
+/** Weight of the newest measurement in the moving averages. */
+const newest = 0.3;
+
+interface Breaker {
+  failures: number;
+  cooldownMs: number;
+  /** Open until then; after it one probe at a time goes through, and its success closes the breaker. */
+  openUntilMs: number;
+  /** Why it opened; null while it never has. */
+  reason: string | null;
+  probing: boolean;
+}
+
+/** What the last calls taught: a circuit breaker per backend, speeds per candidate. One per process, in memory. */
+export class HealthBook {
+  readonly #clock: Clock;
+  readonly #breakers = new Map<string, Breaker>();
+  readonly #speeds = new Map<string, Speed>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Usable: closed, or due for its probe with no probe under way. */
+  of(backend: string): Health {
+    const breaker = this.#breakers.get(backend);
+    if (!breaker?.reason) return { usable: true, reason: null };
+    const waitMs = breaker.openUntilMs - this.#clock.nowMs();
+    if (waitMs > 0) return { usable: false, reason: `${breaker.reason}; next probe in ${Math.ceil(waitMs / 1000)} s` };
+    return breaker.probing
+      ? { usable: false, reason: `${breaker.reason}; being probed` }
+      : { usable: true, reason: null };
+  }
+
+  speeds(): ReadonlyMap<string, Speed> {
+    return this.#speeds;
+  }
+
+  started(backend: string): void {
+    const breaker = this.#breakers.get(backend);
+    if (breaker?.reason) breaker.probing = true;
+  }
+
+  succeeded(backend: string, candidate: string, measured: Speed | null): void {
+    this.#breakers.delete(backend);
+    if (measured) this.#speeds.set(candidate, blend(this.#speeds.get(candidate), measured));
+  }
+
+  /** The call ended for a reason that says nothing about the backend (cancelled, bad request). */
+  ended(backend: string): void {
+    const breaker = this.#breakers.get(backend);
+    if (breaker) breaker.probing = false;
+  }
+
+  failed(backend: string, error: AppError): void {
+    const breaker = this.#breakers.get(backend) ?? {
+      failures: 0,
+      cooldownMs: firstCooldownMs,
+      openUntilMs: 0,
+      reason: null,
+      probing: false,
+    };
+    this.#breakers.set(backend, breaker);
+    breaker.probing = false;
+    const [reason, forMs] = this.#verdict(breaker, error);
+    if (reason === null) return;
+    breaker.reason = reason;
+    breaker.openUntilMs = this.#clock.nowMs() + forMs;
+  }
+
+  /** Why and for how long the breaker opens; no reason: it stays closed for now. */
+  #verdict(breaker: Breaker, error: AppError): [reason: string | null, forMs: number] {
+    if (error.code === 'rate_limited') return ['rate limited', error.retryAfterMs ?? rateLimitCooldownMs];
+    if (error.code === 'unauthorized') return ['key rejected', rejectedKeyCooldownMs];
+    if (error.code === 'quota_exceeded') return ['quota exceeded', rejectedKeyCooldownMs];
+    breaker.failures += 1;
+    if (breaker.failures < failuresToOpen) return [null, 0];
+    const forMs = error.retryAfterMs ?? breaker.cooldownMs;
+    breaker.cooldownMs = Math.min(longestCooldownMs, breaker.cooldownMs * 2);
+    return [`${breaker.failures} failures in a row (${error.code})`, forMs];
+  }
+}
+
+function blend(known: Speed | undefined, measured: Speed): Speed {
+  if (!known) return measured;
+  const mix = (before: number, now: number) => before + newest * (now - before);
+  return {
+    firstTokenMs: mix(known.firstTokenMs, measured.firstTokenMs),
+    tokensPerSecond: mix(known.tokensPerSecond, measured.tokensPerSecond),
+  };
+}

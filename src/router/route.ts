@@ -1,0 +1,201 @@
+import type { Priority, Tier } from '../config/schema.ts';
+import { formatUsd, usdToNano } from '../money.ts';
+import { tokenCostNano } from '../usage/prices.ts';
+import type { BackendSnapshot, Candidate, ChatRequest, Complexity, Decision, Model, Snapshot, Speed } from './types.ts';
+import { candidateName } from './types.ts';
+
+/** How strong a tier is on the scale of the score: at a score equal to its strength half of its answers will do. */
+const strengthByTier: Record<Tier, number> = { small: 0.5, medium: 0.7, large: 0.95 };
+const steepness = 14;
+
+/** What a good answer, and a second of waiting, are worth under a priority. Their ratio to prices is what decides. */
+const worthByPriority: Record<Priority, { answerNanoUsd: number; secondNanoUsd: number }> = {
+  low_cost: { answerNanoUsd: usdToNano(0.0005), secondNanoUsd: 0 },
+  balanced: { answerNanoUsd: usdToNano(0.005), secondNanoUsd: usdToNano(0.0001) },
+  performance: { answerNanoUsd: usdToNano(1), secondNanoUsd: usdToNano(0.0001) },
+  latency_critical: { answerNanoUsd: usdToNano(0.02), secondNanoUsd: usdToNano(0.001) },
+};
+
+/** From this score up a prompt is complex: the work that dedicated GPUs are kept for. */
+export const complexFromScore = 0.5;
+
+/**
+ * A running GPU costs nothing more per request, but a simple prompt on it stands in the way of the work it is kept
+ * for. So simple prompts are ranked as if they paid for its seconds, at about the price of a GH200.
+ */
+const occupancyNanoUsdPerSecond = usdToNano(2 / 3600);
+
+/** Speeds assumed until there are measured ones. */
+const assumedSpeed: Record<'serverless' | 'dedicated', Record<Tier, Speed>> = {
+  serverless: {
+    small: { firstTokenMs: 600, tokensPerSecond: 100 },
+    medium: { firstTokenMs: 600, tokensPerSecond: 70 },
+    large: { firstTokenMs: 600, tokensPerSecond: 50 },
+  },
+  dedicated: {
+    small: { firstTokenMs: 150, tokensPerSecond: 150 },
+    medium: { firstTokenMs: 150, tokensPerSecond: 110 },
+    large: { firstTokenMs: 150, tokensPerSecond: 90 },
+  },
+};
+
+/** A model whose price nobody knows is ranked as an expensive one. */
+const assumedPrice = { inputNanoUsdPerMTok: usdToNano(1), outputNanoUsdPerMTok: usdToNano(3) };
+
+/** Output asked for when the caller names no limit: bounds the cost of one call. */
+export const defaultMaxTokens = 4_096;
+/** Less room than this for an answer counts as a prompt that does not fit. */
+const leastOutputTokens = 64;
+
+/** The request as a decision needs it: the text itself has been read already. */
+export interface Sized {
+  request: Omit<ChatRequest, 'messages' | 'temperature'>;
+  complexity: Complexity;
+  inputTokens: number;
+}
+
+/**
+ * Ranks every candidate. Pure: no clock, no I/O, no randomness; equal arguments give equal decisions. Constraints
+ * exclude first, then the value of the likely answer less its price and its waiting time decides.
+ */
+export function route(sized: Sized, snapshot: Snapshot): Decision {
+  const { request, complexity, inputTokens } = sized;
+  const expected = Math.round(60 + 600 * complexity.score);
+  const ranked = snapshot.backends
+    .flatMap((backend) => modelsFor(backend, request).map((model) => rate(backend, model, sized, snapshot, expected)))
+    .sort((one, other) => verdictRank(one) - verdictRank(other) || other.valueNanoUsd - one.valueNanoUsd);
+  const [first, ...rest] = ranked;
+  const candidates =
+    first && first.verdict !== 'excluded' ? [{ ...first, verdict: 'chosen' as const }, ...rest] : ranked;
+  return {
+    complexity,
+    priority: request.priority,
+    inputTokens,
+    expectedOutputTokens: expected,
+    candidates,
+    why: explainChoice(request, complexity, candidates[0]),
+  };
+}
+
+/** The models of a backend that the request may mean: all that the router may pick, or those that were named. */
+function modelsFor(backend: BackendSnapshot, request: Sized['request']): readonly Model[] {
+  if (request.model === undefined) return backend.models.filter((model) => model.auto);
+  return backend.models.filter(
+    (model) => model.id === request.model || candidateName({ backend: backend.id, model: model.id }) === request.model,
+  );
+}
+
+export function matchesBackend(backend: { id: string; kind: string }, wanted: string): boolean {
+  return wanted === 'auto' || wanted === backend.kind || wanted === backend.id;
+}
+
+function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Snapshot, expected: number): Candidate {
+  const { request, complexity, inputTokens } = sized;
+  const dedicated = backend.kind === 'dedicated';
+  const room = (model.contextWindowTokens ?? Number.POSITIVE_INFINITY) - inputTokens;
+  const maxTokens =
+    request.maxTokens ??
+    Math.min(defaultMaxTokens, model.maxOutputTokens ?? defaultMaxTokens, Math.max(room, leastOutputTokens));
+  const outputTokens = Math.min(expected, maxTokens);
+  const costOf = (output: number): number | null => {
+    if (dedicated) return 0;
+    return (
+      model.price &&
+      tokenCostNano(model.price, { inputTokens, cachedInputTokens: 0, outputTokens: output, reasoningTokens: 0 })
+    );
+  };
+  const speed =
+    snapshot.speeds.get(candidateName({ backend: backend.id, model: model.id })) ??
+    assumedSpeed[backend.kind][model.tier];
+  const seconds = speed.firstTokenMs / 1000 + outputTokens / speed.tokensPerSecond;
+  const suitability = 1 / (1 + Math.exp(-steepness * (strengthByTier[model.tier] - complexity.score)));
+  const predictedCostNanoUsd = costOf(outputTokens);
+  const worstCostNanoUsd = costOf(maxTokens);
+  const kept = dedicated && complexity.score < complexFromScore && request.priority !== 'latency_critical';
+  const occupancy = kept ? seconds * occupancyNanoUsdPerSecond : 0;
+  const rankedCost = predictedCostNanoUsd ?? assumedCost(inputTokens, outputTokens);
+  const worth = worthByPriority[request.priority];
+
+  const excluded = exclusion(backend, model, sized, room, maxTokens, worstCostNanoUsd, snapshot.budgetLeftNanoUsd);
+  const notes = [
+    `suits ${suitability.toFixed(2)}`,
+    predictedCostNanoUsd === null
+      ? 'price unknown'
+      : dedicated
+        ? 'no cost beyond its minutes'
+        : `about ${formatUsd(predictedCostNanoUsd)}`,
+    `about ${seconds.toFixed(1)} s`,
+    ...(kept ? ['kept for complex and latency-critical work'] : []),
+    ...(backend.health.usable ? [] : [backend.health.reason ?? 'unhealthy']),
+  ];
+  return {
+    backend: backend.id,
+    kind: backend.kind,
+    model: model.id,
+    tier: model.tier,
+    price: model.price,
+    verdict: excluded ? 'excluded' : backend.health.usable ? 'fallback' : 'last_resort',
+    reason: excluded?.reason ?? notes.join(', '),
+    constraint: excluded?.constraint ?? null,
+    suitability: Math.round(suitability * 1_000) / 1_000,
+    maxTokens,
+    predictedCostNanoUsd,
+    worstCostNanoUsd,
+    predictedLatencyMs: Math.round(seconds * 1000),
+    valueNanoUsd: Math.round(
+      suitability * worth.answerNanoUsd - rankedCost - occupancy - seconds * worth.secondNanoUsd,
+    ),
+  };
+}
+
+type Exclusion = { constraint: NonNullable<Candidate['constraint']>; reason: string };
+
+/** Why a candidate cannot take this request at all, or null. */
+function exclusion(
+  backend: BackendSnapshot,
+  model: Model,
+  { request, inputTokens }: Sized,
+  room: number,
+  maxTokens: number,
+  worstCostNanoUsd: number | null,
+  budgetLeftNanoUsd: number,
+): Exclusion | null {
+  if (!matchesBackend(backend, request.backend))
+    return { constraint: 'backend', reason: `not asked for (backend: ${request.backend})` };
+  if (backend.unusable) return { constraint: 'key', reason: backend.unusable };
+  const output = request.maxTokens ?? leastOutputTokens;
+  if (room < output) {
+    const reason = `the prompt (about ${inputTokens} tokens) and ${output} of output exceed its context window of ${model.contextWindowTokens} tokens`;
+    return { constraint: 'context_window', reason };
+  }
+  if (model.maxOutputTokens !== null && maxTokens > model.maxOutputTokens) {
+    return { constraint: 'output_limit', reason: `answers with at most ${model.maxOutputTokens} tokens` };
+  }
+  if (worstCostNanoUsd === null ? budgetLeftNanoUsd <= 0 : worstCostNanoUsd > budgetLeftNanoUsd) {
+    const cost = worstCostNanoUsd === null ? 'an unknown amount' : `up to ${formatUsd(worstCostNanoUsd)}`;
+    return { constraint: 'budget', reason: `may cost ${cost}, the budget has ${formatUsd(budgetLeftNanoUsd)} left` };
+  }
+  return null;
+}
+
+const verdicts: Candidate['verdict'][] = ['chosen', 'fallback', 'last_resort', 'excluded'];
+
+function verdictRank(candidate: Candidate): number {
+  return verdicts.indexOf(candidate.verdict);
+}
+
+function assumedCost(inputTokens: number, outputTokens: number): number {
+  return (
+    (inputTokens * assumedPrice.inputNanoUsdPerMTok + outputTokens * assumedPrice.outputNanoUsdPerMTok) / 1_000_000
+  );
+}
+
+function explainChoice(request: Sized['request'], complexity: Complexity, chosen: Candidate | undefined): string {
+  if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
+  const score = `score ${complexity.score.toFixed(2)}`;
+  if (request.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
+  const kind =
+    complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
+  const asked = request.backend === 'auto' ? '' : ` among ${request.backend}`;
+  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${request.priority}${asked}: ${chosen.reason}.`;
+}
