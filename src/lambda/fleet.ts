@@ -1,0 +1,353 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../clock.ts';
+import { AppError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { type InstanceCost, type InstanceLedger, type InstanceRow, instanceCost } from '../usage/instances.ts';
+import type { LambdaClient } from './client.ts';
+import type { LaunchPlan } from './plan.ts';
+import type { Instance, InstanceType } from './schema.ts';
+
+/** How a machine says that Tandem launched it, and for which intent. Readable by anyone with the key. */
+export const intentTag = 'tandem-intent';
+const managedTag = { key: 'managed-by', value: 'tandem' };
+
+/** Until a launch whose answer was lost counts as not made. Reports speak of up to three minutes. */
+const adoptWithinMs = 5 * 60_000;
+const adoptPollMs = 5_000;
+const watchPollMs = 10_000;
+const quietWatchPollMs = 60_000;
+/** Terminations show in the list within seconds. */
+const terminateCheckMs = 12_000;
+const terminatePollMs = 2_000;
+const terminateTries = 2;
+
+const gone = ['terminating', 'terminated', 'preempted'];
+
+/** A machine as the tools show it: what the cloud says and what the ledger knows, joined. */
+export interface FleetInstance {
+  /** Lambda's id; null while a launch is not confirmed. */
+  id: string | null;
+  /** The ledger's; null when Tandem has no row for it. */
+  intentId: string | null;
+  name: string;
+  instanceType: string;
+  region: string;
+  status: string;
+  ip: string | null;
+  priceCentsPerHour: number;
+  /** Since the launch request, or since it was first healthy; null when nobody knows. */
+  ageMs: number | null;
+  /** Null for machines that Tandem did not launch and has no start of. */
+  cost: InstanceCost | null;
+  managed: boolean;
+}
+
+export interface LaunchResult {
+  status: 'launching' | 'unconfirmed';
+  instanceId: string | null;
+  /** The launch answer was lost and the machine was found by its tag. */
+  adopted: boolean;
+}
+
+type EndStatus = 'terminating' | 'terminated';
+
+export interface TerminateResult {
+  instance: FleetInstance;
+  status: EndStatus | 'still_running';
+}
+
+export interface FleetParts {
+  client: LambdaClient | null;
+  instances: InstanceLedger;
+  clock: Clock;
+  log: Log;
+}
+
+/** The machines of the account: listed, launched once each, terminated for sure, and watched while they live. */
+export class Fleet {
+  readonly #parts: FleetParts;
+  readonly #closing = new AbortController();
+  #watching: Promise<void> | undefined;
+
+  constructor(parts: FleetParts) {
+    this.#parts = parts;
+  }
+
+  get client(): LambdaClient {
+    if (this.#parts.client) return this.#parts.client;
+    throw new AppError('not_configured', 'No Lambda Cloud key is configured.', {
+      next: 'Set LAMBDA_API_KEY (or LAMBDA_API_KEY_FILE, or LAMBDA_API_KEY_COMMAND); `tandem --sandbox` works without one.',
+    });
+  }
+
+  get isConfigured(): boolean {
+    return this.#parts.client !== null;
+  }
+
+  types(signal: AbortSignal): Promise<InstanceType[]> {
+    return this.client.listInstanceTypes(signal);
+  }
+
+  /** Every machine of the account, and every launch whose answer is still open. Brings the ledger up to date. */
+  async list(signal: AbortSignal): Promise<FleetInstance[]> {
+    const { instances, clock } = this.#parts;
+    const listedAtMs = clock.nowMs();
+    const listed = await this.client.listInstances(signal);
+    await this.#reconcile(listed, listedAtMs);
+    const rows = await instances.known();
+    const seen = listed.map((instance) => join(instance, rowOf(instance, rows), clock.nowMs()));
+    const open = rows.filter((row) => row.status === 'intent' || row.status === 'unconfirmed');
+    return [...seen, ...open.map((row) => unconfirmedInstance(row, clock.nowMs()))];
+  }
+
+  /**
+   * Launches what the plan says, exactly once: the intent is written first, the machine carries its id in a tag, and
+   * when the answer is lost the machine is looked for, never launched again. Waits at most `waitMs` (real time) for
+   * the outcome; after that the work goes on in the background.
+   */
+  async launch(plan: LaunchPlan, waitMs: number): Promise<LaunchResult> {
+    const intentId = randomBytes(8).toString('hex');
+    await this.#parts.instances.openIntent({ intentId, ...plan });
+    const outcome = this.#send(intentId, plan);
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<LaunchResult>((resolve) => {
+      timer = setTimeout(() => resolve({ status: 'unconfirmed', instanceId: null, adopted: false }), waitMs);
+    });
+    try {
+      return await Promise.race([outcome, patience]);
+    } finally {
+      clearTimeout(timer);
+      outcome.catch((error: unknown) => this.#parts.log.warn({ error, intent: intentId }, 'a launch failed'));
+    }
+  }
+
+  async #send(intentId: string, plan: LaunchPlan): Promise<LaunchResult> {
+    const { instances, log } = this.#parts;
+    const signal = this.#closing.signal;
+    const request = { ...plan, tags: [managedTag, { key: intentTag, value: intentId }] };
+    try {
+      const instanceId = await this.client.launch(request, signal);
+      await instances.launched(intentId, instanceId);
+      this.watch();
+      return { status: 'launching', instanceId, adopted: false };
+    } catch (error) {
+      if (!(error instanceof AppError) || isRefusal(error)) {
+        await instances.notLaunched(intentId);
+        throw error;
+      }
+      log.warn({ intent: intentId, error: error.message }, 'the answer to a launch was lost; looking for the machine');
+      await instances.unconfirmed(intentId);
+      return this.#adopt(intentId, signal);
+    }
+  }
+
+  /** Looks for the machine of an unanswered launch until it shows up or certainly would have. */
+  async #adopt(intentId: string, signal: AbortSignal): Promise<LaunchResult> {
+    const { clock, log } = this.#parts;
+    const untilMs = clock.nowMs() + adoptWithinMs;
+    while (clock.nowMs() < untilMs) {
+      try {
+        const found = (await this.list(signal)).find(
+          (instance) => instance.id !== null && instance.intentId === intentId,
+        );
+        if (found) {
+          this.watch();
+          return { status: 'launching', instanceId: found.id, adopted: true };
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        log.debug({ error }, 'the list of instances could not be read; trying again');
+      }
+      await clock.sleep(adoptPollMs, signal);
+    }
+    throw new AppError(
+      'upstream_unavailable',
+      'The launch was not answered and no machine turned up within five minutes.',
+      {
+        next: 'It counts as not launched; if it turns up later, list_gpu_instances will show it as ours.',
+      },
+    );
+  }
+
+  /** The machines meant by ids or names. Throws `not_found` with what there is when one is unknown. */
+  async find(idsOrNames: readonly string[], signal: AbortSignal): Promise<FleetInstance[]> {
+    const all = (await this.list(signal)).filter(
+      (instance) => instance.id !== null && instance.status !== 'terminated',
+    );
+    const found = idsOrNames.map((wanted) => {
+      const matches = all.filter((instance) => instance.id === wanted || instance.name === wanted);
+      if (matches.length > 1) {
+        throw new AppError('invalid_input', `${matches.length} instances are called "${wanted}".`, {
+          next: `Use an id: ${matches.map(({ id }) => id).join(', ')}.`,
+        });
+      }
+      const [match] = matches;
+      if (match) return match;
+      const known = all.map(({ id, name }) => `${name} (${id})`).join(', ');
+      throw new AppError('not_found', `There is no instance "${wanted}".`, {
+        next: known ? `There are: ${known}.` : 'The account has no instances.',
+      });
+    });
+    return [...new Map(found.map((instance) => [instance.id, instance])).values()];
+  }
+
+  /**
+   * Terminates and makes sure: an id that is missing from the answer, or still running in the list, is asked for once
+   * more and then reported as `still_running`.
+   */
+  async terminate(targets: readonly FleetInstance[], signal: AbortSignal): Promise<TerminateResult[]> {
+    const { instances, log } = this.#parts;
+    let waiting = targets.flatMap(({ id }) => id ?? []);
+    await instances.terminateRequested(waiting);
+    const statuses = new Map<string, EndStatus>();
+    for (let tried = 1; tried <= terminateTries && waiting.length > 0; tried += 1) {
+      let answered: string[] = [];
+      try {
+        answered = (await this.client.terminate(waiting, signal))
+          .filter(({ status }) => gone.includes(status))
+          .map(({ id }) => id);
+        const missing = waiting.filter((id) => !answered.includes(id));
+        if (missing.length > 0) log.warn({ missing }, 'Lambda Cloud did not confirm the termination of all instances');
+      } catch (error) {
+        if (!(error instanceof AppError) || isRefusal(error)) {
+          await instances.terminateFailed(waiting);
+          throw error;
+        }
+        log.warn({ error: error.message }, 'the answer to a termination was lost; checking');
+      }
+      for (const [id, status] of await this.#gone(waiting, answered, signal)) statuses.set(id, status);
+      waiting = waiting.filter((id) => !statuses.has(id));
+    }
+    await instances.terminateFailed(waiting);
+    this.watch();
+    return targets.map((instance) => ({ instance, status: statuses.get(instance.id ?? '') ?? 'still_running' }));
+  }
+
+  /**
+   * Which of these the list shows as ending, or no longer shows; waits a little for those that it still shows
+   * running. Where the list cannot be read, the answer to the termination has to do.
+   */
+  async #gone(
+    ids: readonly string[],
+    answered: readonly string[],
+    signal: AbortSignal,
+  ): Promise<Map<string, EndStatus>> {
+    const { clock, log } = this.#parts;
+    const untilMs = clock.nowMs() + terminateCheckMs;
+    const statuses = new Map<string, EndStatus>();
+    for (;;) {
+      const listed = await this.list(signal).catch((error: unknown) => {
+        signal.throwIfAborted();
+        log.warn({ error }, 'the list of instances could not be read after a termination');
+        return null;
+      });
+      if (listed === null) return new Map(answered.map((id) => [id, 'terminating']));
+      for (const id of ids) {
+        const status = listed.find((instance) => instance.id === id)?.status;
+        if (status === undefined || gone.includes(status))
+          statuses.set(id, status === 'terminating' ? 'terminating' : 'terminated');
+      }
+      if (statuses.size === ids.length || clock.nowMs() >= untilMs) return statuses;
+      await clock.sleep(terminatePollMs, signal);
+    }
+  }
+
+  /** Follows live machines in the background, so that `active` and gone are seen when they happen. */
+  watch(): void {
+    if (!this.#parts.client || this.#closing.signal.aborted) return;
+    this.#watching ??= this.#follow().finally(() => {
+      this.#watching = undefined;
+    });
+  }
+
+  async #follow(): Promise<void> {
+    const { instances, clock, log } = this.#parts;
+    const signal = this.#closing.signal;
+    try {
+      for (let live = await instances.live(); live.length > 0; live = await instances.live()) {
+        await this.list(signal).catch((error: unknown) =>
+          log.warn({ error }, 'the list of instances could not be read'),
+        );
+        const moving = live.some((row) => row.status !== 'active');
+        await clock.sleep(moving ? watchPollMs : quietWatchPollMs, signal);
+      }
+    } catch (error) {
+      if (!signal.aborted) log.error({ error }, 'the watch over the instances ended');
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new AppError('cancelled', 'Tandem is closing.'));
+    await this.#watching;
+  }
+
+  /** The account against the ledger: adopts by tag, notes what is seen, gives up launches that never showed. */
+  async #reconcile(listed: readonly Instance[], listedAtMs: number): Promise<void> {
+    const { instances, clock, log } = this.#parts;
+    const rows = await instances.known();
+    const sightings = listed.flatMap((instance) => {
+      const row = rowOf(instance, rows);
+      return row ? [{ intentId: row.intent_id, instanceId: instance.id, status: instance.status }] : [];
+    });
+    await instances.observe(sightings, listedAtMs);
+    for (const row of rows) {
+      const open = row.status === 'intent' || row.status === 'unconfirmed';
+      if (!open || sightings.some(({ intentId }) => intentId === row.intent_id)) continue;
+      if (listedAtMs - row.requested_at_ms < adoptWithinMs || clock.nowMs() - row.requested_at_ms < adoptWithinMs)
+        continue;
+      log.warn(
+        { intent: row.intent_id, name: row.name },
+        'a launch without answer never showed up; it counts as not launched',
+      );
+      await instances.notLaunched(row.intent_id);
+    }
+  }
+}
+
+/** A clear no: nothing was changed. Everything else (time-outs, 5xx, 429, unreadable answers) may have been carried out. */
+function isRefusal(error: AppError): boolean {
+  const status = error.httpStatus;
+  return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
+}
+
+function intentIdOf(instance: Instance): string | undefined {
+  return instance.tags.find((tag) => tag.key === intentTag)?.value;
+}
+
+function rowOf(instance: Instance, rows: readonly InstanceRow[]): InstanceRow | undefined {
+  const intentId = intentIdOf(instance);
+  return rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
+}
+
+function join(instance: Instance, row: InstanceRow | undefined, nowMs: number): FleetInstance {
+  const startMs = row?.requested_at_ms ?? instance.firstHealthyAtMs;
+  return {
+    id: instance.id,
+    intentId: row?.intent_id ?? null,
+    name: instance.name ?? instance.hostname ?? instance.id,
+    instanceType: instance.type.name,
+    region: instance.region,
+    status: instance.status,
+    ip: instance.ip,
+    priceCentsPerHour: row?.price_cents_per_hour ?? instance.type.priceCentsPerHour,
+    ageMs: startMs === null ? null : nowMs - startMs,
+    cost: row ? instanceCost(row, 0, nowMs, nowMs) : null,
+    managed: row !== undefined || intentIdOf(instance) !== undefined,
+  };
+}
+
+function unconfirmedInstance(row: InstanceRow, nowMs: number): FleetInstance {
+  return {
+    id: null,
+    intentId: row.intent_id,
+    name: row.name,
+    instanceType: row.instance_type,
+    region: row.region,
+    status: 'unconfirmed',
+    ip: null,
+    priceCentsPerHour: row.price_cents_per_hour,
+    ageMs: nowMs - row.requested_at_ms,
+    cost: null,
+    managed: true,
+  };
+}

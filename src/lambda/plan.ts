@@ -1,0 +1,181 @@
+import { randomBytes } from 'node:crypto';
+import { AppError } from '../errors.ts';
+import { formatUsd, instanceCostNano, usdToNano } from '../money.ts';
+import type { Fleet } from './fleet.ts';
+import type { InstanceType } from './schema.ts';
+
+/** Without a family Lambda still gives an image whose driver is too old for current CUDA containers. */
+const defaultImageFamily = 'lambda-stack-24-04';
+const longestUserDataBytes = 1_000_000;
+const hourMs = 3_600_000;
+
+/** What a person or agent asks for. */
+export interface LaunchWish {
+  instanceType: string;
+  region?: string | undefined;
+  name?: string | undefined;
+  sshKey?: string | undefined;
+  imageFamily?: string | undefined;
+  filesystems?: readonly string[] | undefined;
+  userData?: string | undefined;
+  maxHourlyUsd?: number | undefined;
+}
+
+/** A priced proposal, complete: launching it needs no further choice. */
+export interface LaunchPlan {
+  instanceType: string;
+  gpuDescription: string;
+  region: string;
+  priceCentsPerHour: number;
+  name: string;
+  sshKeyName: string;
+  imageFamily: string;
+  filesystemNames: readonly string[];
+  userData: string | undefined;
+}
+
+/** Checks a wish against the account as it is now and fills in what it leaves open. Throws what is wrong with it. */
+export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSignal): Promise<LaunchPlan> {
+  if (wish.userData !== undefined && Buffer.byteLength(wish.userData) > longestUserDataBytes) {
+    throw new AppError('invalid_input', `user_data is larger than ${longestUserDataBytes} bytes.`, {
+      next: 'Let it download what is large.',
+    });
+  }
+  const types = await fleet.types(signal);
+  const type = requireType(types, wish);
+  const filesystems = await requireFilesystems(fleet, wish.filesystems ?? [], signal);
+  // Filesystems live in a region and machines cannot mount them from another.
+  const region = requireRegion(types, type, wish.region ?? filesystems[0]?.region);
+  const elsewhere = filesystems.find((filesystem) => filesystem.region !== region);
+  if (elsewhere) {
+    throw new AppError(
+      'invalid_input',
+      `Filesystem "${elsewhere.name}" is in ${elsewhere.region}, the launch would be in ${region}.`,
+      {
+        next: `Give region: ${elsewhere.region}.`,
+      },
+    );
+  }
+  const sshKeyName = await requireSshKey(fleet, wish.sshKey, signal);
+  const name = await requireFreeName(fleet, wish.name ?? defaultName(type), signal);
+  return {
+    instanceType: type.name,
+    gpuDescription: type.gpuDescription,
+    region,
+    priceCentsPerHour: type.priceCentsPerHour,
+    name,
+    sshKeyName,
+    imageFamily: wish.imageFamily ?? defaultImageFamily,
+    filesystemNames: filesystems.map((filesystem) => filesystem.name),
+    userData: wish.userData,
+  };
+}
+
+/** Whether a plan still holds at the price it was shown with. Returns the price now. */
+export async function currentPriceCents(fleet: Fleet, plan: LaunchPlan, signal: AbortSignal): Promise<number> {
+  const types = await fleet.types(signal);
+  return requireType(types, { instanceType: plan.instanceType }).priceCentsPerHour;
+}
+
+function requireType(types: InstanceType[], wish: LaunchWish): InstanceType {
+  const type = types.find(({ name }) => name === wish.instanceType);
+  if (!type) {
+    const names = types
+      .toSorted((one, other) => other.regionsWithCapacity.length - one.regionsWithCapacity.length)
+      .map(({ name }) => name);
+    throw new AppError('not_found', `There is no instance type "${wish.instanceType}".`, {
+      next: `Valid: ${names.join(', ')}.`,
+    });
+  }
+  const hourlyNanoUsd = instanceCostNano(type.priceCentsPerHour, hourMs);
+  if (wish.maxHourlyUsd !== undefined && hourlyNanoUsd > usdToNano(wish.maxHourlyUsd)) {
+    throw new AppError(
+      'price_above_limit',
+      `${type.name} costs ${formatUsd(hourlyNanoUsd)} an hour, above your limit of ${formatUsd(usdToNano(wish.maxHourlyUsd))}. Nothing was launched.`,
+      { next: alternatives(types, type, usdToNano(wish.maxHourlyUsd)) },
+    );
+  }
+  return type;
+}
+
+function requireRegion(types: InstanceType[], type: InstanceType, wanted: string | undefined): string {
+  const available = type.regionsWithCapacity;
+  const [first] = available;
+  if (first === undefined) {
+    throw new AppError('capacity_unavailable', `${type.name} has no capacity in any region now.`, {
+      next: alternatives(types, type, Number.POSITIVE_INFINITY),
+    });
+  }
+  if (wanted === undefined || available.includes(wanted)) return wanted ?? first;
+  throw new AppError('capacity_unavailable', `${type.name} has no capacity in "${wanted}" now.`, {
+    next: `Regions that have it: ${available.join(', ')}.`,
+  });
+}
+
+function alternatives(types: InstanceType[], type: InstanceType, limitNanoUsd: number): string {
+  const others = types
+    .filter((other) => other.name !== type.name && other.gpus > 0 && other.regionsWithCapacity.length > 0)
+    .filter((other) => instanceCostNano(other.priceCentsPerHour, hourMs) <= limitNanoUsd)
+    .toSorted(
+      (one, other) =>
+        Math.abs(one.priceCentsPerHour - type.priceCentsPerHour) -
+        Math.abs(other.priceCentsPerHour - type.priceCentsPerHour),
+    )
+    .slice(0, 4)
+    .map((other) => `${other.name} (${formatUsd(instanceCostNano(other.priceCentsPerHour, hourMs))}/h)`);
+  return others.length > 0
+    ? `With capacity now: ${others.join(', ')}.`
+    : 'No other type has capacity now; try again later.';
+}
+
+async function requireSshKey(fleet: Fleet, wanted: string | undefined, signal: AbortSignal): Promise<string> {
+  const names = (await fleet.client.listSshKeys(signal)).map(({ name }) => name);
+  const [only, ...more] = names;
+  if (only === undefined) {
+    throw new AppError('not_found', 'The account has no SSH key, and a launch needs one.', {
+      next: "Add one in Lambda's console under SSH keys.",
+    });
+  }
+  if (wanted === undefined && more.length === 0) return only;
+  if (wanted !== undefined && names.includes(wanted)) return wanted;
+  throw new AppError(
+    'invalid_input',
+    wanted === undefined ? 'The account has several SSH keys.' : `There is no SSH key "${wanted}".`,
+    {
+      next: `Give ssh_key, one of: ${names.join(', ')}.`,
+    },
+  );
+}
+
+async function requireFilesystems(
+  fleet: Fleet,
+  wanted: readonly string[],
+  signal: AbortSignal,
+): Promise<{ name: string; region: string }[]> {
+  if (wanted.length === 0) return [];
+  const known = await fleet.client.listFilesystems(signal);
+  return wanted.map((name) => {
+    const filesystem = known.find((other) => other.name === name);
+    if (filesystem) return filesystem;
+    const names = known.map((other) => `${other.name} (${other.region})`).join(', ');
+    throw new AppError('not_found', `There is no filesystem "${name}".`, {
+      next: names ? `There are: ${names}.` : 'The account has none.',
+    });
+  });
+}
+
+async function requireFreeName(fleet: Fleet, name: string, signal: AbortSignal): Promise<string> {
+  const taken = (await fleet.list(signal)).find(
+    (instance) => instance.name === name && instance.status !== 'terminated',
+  );
+  if (!taken) return name;
+  throw new AppError('duplicate_name', `There is already an instance "${name}" (${taken.status}).`, {
+    next: 'Give another name, or leave it out.',
+  });
+}
+
+/** `tandem-h100-sxm5-3fa2`: says what it is, and is unique enough to be found by. */
+function defaultName(type: InstanceType): string {
+  const short = type.name.replace(/^gpu_/, '').replace(/^1x_/, '').replaceAll('_', '-');
+  return `tandem-${short}-${randomBytes(2).toString('hex')}`;
+}
