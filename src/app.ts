@@ -1,0 +1,133 @@
+import { join } from 'node:path';
+import { type Clock, systemClock } from './clock.ts';
+import type { Config } from './config/index.ts';
+import { LambdaClient } from './lambda/client.ts';
+import { Fleet } from './lambda/fleet.ts';
+import { Pacer } from './lambda/pacer.ts';
+import { createLog, type Log } from './log.ts';
+import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
+import { scoreByRules } from './router/complexity/rules.ts';
+import { HealthBook } from './router/health.ts';
+import { Router } from './router/router.ts';
+import type { Sandbox } from './sandbox/index.ts';
+import { Confirmations } from './tools/confirmation.ts';
+import { selectTools } from './tools/index.ts';
+import { McpSession } from './tools/mcp.ts';
+import { type ResourceEntry, resources } from './tools/resources.ts';
+import { Budget } from './usage/budget.ts';
+import { Calendar } from './usage/calendar.ts';
+import { openDatabase } from './usage/database.ts';
+import { InstanceLedger } from './usage/instances.ts';
+import { Ledger } from './usage/ledger.ts';
+import { Reports } from './usage/report.ts';
+import { version } from './version.ts';
+
+export interface AppOptions {
+  /** Time as the cloud and the ledger have it; the sandbox's runs fast. */
+  clock?: Clock;
+  /** The world it lives in, when that is not the real one. */
+  sandbox?: Sandbox;
+}
+
+/** A whole Tandem, without a client yet. */
+export interface App {
+  readonly log: Log;
+  readonly backends: readonly OpenAiBackend[];
+  readonly fleet: Fleet;
+  /** A session for one client, with the tools that it may use. */
+  createSession(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): McpSession;
+  close(): Promise<void>;
+}
+
+/** Builds everything from a configuration: the only place where services are made. */
+export async function createApp(config: Config, { clock = systemClock, sandbox }: AppOptions = {}): Promise<App> {
+  const log = createLog(config.logLevel, config.redactor);
+  const database = await openDatabase(join(config.home, 'tandem.db'));
+  const calendar = new Calendar(config.budgets.timeZone);
+  const budget = new Budget(config.budgets, calendar, clock);
+  const ledger = new Ledger(database, budget, clock, log);
+  const instances = new InstanceLedger(database, budget, clock);
+  const reports = new Reports(database, budget, calendar, clock);
+
+  const agent = createAgent();
+  const { baseUrl, apiKey } = config.lambda;
+  const client = apiKey && new LambdaClient({ baseUrl, apiKey, pacer: new Pacer(clock), clock, dispatcher: agent });
+  const fleet = new Fleet({ client, instances, clock, log });
+  const backends = config.backends.map((backend) => new OpenAiBackend(backend, agent, log));
+  const router = new Router({
+    backends: { list: () => backends },
+    scorer: scoreByRules,
+    health: new HealthBook(clock),
+    ledger,
+    reports,
+  });
+  // People's time runs at its usual pace, also in the sandbox.
+  const confirmations = new Confirmations(systemClock);
+
+  await ledger.recover(true);
+  fleet.watch();
+  for (const { id, unusable } of config.backends)
+    if (unusable) log.warn({ backend: id }, `backend ${id} cannot be used: ${unusable}`);
+  log.info(
+    {
+      version,
+      database: database.driver,
+      backends: backends.map(({ id }) => id),
+      lambda: apiKey !== null,
+      sandbox: sandbox?.controlUrl,
+    },
+    'ready',
+  );
+
+  return {
+    log,
+    backends,
+    fleet,
+    createSession: ({ onlyTools, readOnly = false }) =>
+      new McpSession({
+        version,
+        tools: selectTools({ readOnly: readOnly || config.readOnly, only: onlyTools }),
+        resources: sandbox ? [...resources, sandboxResource(sandbox)] : resources,
+        context: {
+          router,
+          fleet,
+          reports,
+          calendar,
+          clock,
+          defaultPriority: config.routing.priority,
+          endpointOf: (instance) => endpointOf(config, instance),
+        },
+        confirmations,
+        redactor: config.redactor,
+        log,
+        notice: sandbox
+          ? 'This is the SANDBOX: an embedded imitation of Lambda Cloud and of model providers. Nothing here is real or costs money, and time runs fast.'
+          : null,
+      }),
+    async close() {
+      await fleet.close();
+      await agent.destroy();
+      await database.close();
+    },
+  };
+}
+
+/** A dedicated backend is taken for the one on a machine when it bears its name or its address. */
+function endpointOf(config: Config, instance: { name: string; ip: string | null }): string | null {
+  const backend = config.backends.find(
+    ({ id, kind, baseUrl }) =>
+      kind === 'dedicated' && (id === instance.name || new URL(baseUrl).hostname === instance.ip),
+  );
+  return backend?.baseUrl ?? null;
+}
+
+function sandboxResource({ controlUrl }: Sandbox): ResourceEntry {
+  return {
+    uri: 'tandem://sandbox',
+    name: 'sandbox',
+    title: 'Sandbox controls',
+    description: 'Where faults of the sandbox are set over HTTP.',
+    mimeType: 'application/json',
+    read: async () => JSON.stringify({ sandbox: true, control_url: controlUrl }),
+  };
+}

@@ -1,0 +1,135 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { styleText } from 'node:util';
+import { createApp } from './app.ts';
+import { type Config, type Environment, loadConfig } from './config/index.ts';
+import { presetIds } from './config/presets.ts';
+import { AppError } from './errors.ts';
+import { openDatabase } from './usage/database.ts';
+import { version } from './version.ts';
+
+type Verdict = 'ok' | 'note' | 'problem';
+type Say = (verdict: Verdict, what: string, next?: string) => void;
+
+const marks: Record<Verdict, string> = {
+  ok: styleText('green', '✓'),
+  note: styleText('yellow', '•'),
+  problem: styleText('red', '✗'),
+};
+const checkTimeoutMs = 20_000;
+
+/** Checks everything that can be wrong before a client is connected, and says what to do. Returns the exit code. */
+export async function runDoctor(print: (line: string) => void, env?: Environment): Promise<number> {
+  let problems = 0;
+  let scrub = (text: string) => text;
+  const say: Say = (verdict, what, next) => {
+    if (verdict === 'problem') problems += 1;
+    print(scrub(`${marks[verdict]} ${what}${next ? `\n    ${next.trim()}` : ''}`));
+  };
+  print(`tandem ${version}, Node ${process.versions.node}`);
+  const config = attempt(() => loadConfig(env), say);
+  if (!config) return 1;
+  scrub = (text) => config.redactor.scrub(text);
+  say('ok', config.file ? `Configuration: ${config.file}` : 'Configuration: environment only (no tandem.yaml)');
+  if (!(await checkDatabase(config, say))) return 1;
+  await checkServices(config, say);
+  print(problems === 0 ? 'All is well.' : `${problems} ${problems === 1 ? 'problem' : 'problems'} to mend.`);
+  return problems === 0 ? 0 : 1;
+}
+
+function attempt(load: () => Config, say: Say): Config | null {
+  try {
+    return load();
+  } catch (error) {
+    report(error, say, 'Configuration');
+    return null;
+  }
+}
+
+async function checkDatabase(config: Config, say: Say): Promise<boolean> {
+  const path = join(config.home, 'tandem.db');
+  try {
+    await mkdir(config.home, { recursive: true });
+    const database = await openDatabase(path);
+    // A change that changes nothing: a ledger that can be read but not written cannot record what is spent.
+    await database.write(async (queries) => {
+      await queries.updateTable('budget_period').set({ settled_nano_usd: 0 }).where('period', '=', '').execute();
+    });
+    await database.close();
+    say('ok', `Ledger: ${path} (${database.driver})`);
+    return true;
+  } catch (error) {
+    report(error, say, 'Ledger');
+    return false;
+  }
+}
+
+async function checkServices(config: Config, say: Say): Promise<void> {
+  const app = await createApp({ ...config, logLevel: 'silent' });
+  try {
+    await checkLambda(config, app.fleet, say);
+    if (app.backends.length === 0) {
+      say(
+        'problem',
+        'Models: no backend is configured',
+        `Set a provider key (presets: ${presetIds.join(', ')}) or name backends in tandem.yaml.`,
+      );
+    }
+    for (const [index, backend] of app.backends.entries()) {
+      const where = `Backend ${backend.id} (${config.backends[index]?.baseUrl})`;
+      if (backend.unusable) {
+        say(
+          'problem',
+          `${where}: ${backend.unusable}`,
+          'Set the variable where the server is started (env in mcp.json).',
+        );
+        continue;
+      }
+      try {
+        const listed = await backend.listModels(AbortSignal.timeout(checkTimeoutMs));
+        const ids = new Set(listed.map(({ id }) => id));
+        const missing = (config.backends[index]?.models ?? []).filter(({ id }) => !ids.has(id)).map(({ id }) => id);
+        if (missing.length > 0) {
+          say(
+            'problem',
+            `${where}: it does not list ${missing.join(', ')}`,
+            `It lists: ${[...ids].slice(0, 10).join(', ')}.`,
+          );
+        } else say('ok', `${where}: answers, lists ${listed.length} models`);
+      } catch (error) {
+        report(error, say, where);
+      }
+    }
+  } finally {
+    await app.close();
+  }
+}
+
+async function checkLambda(
+  config: Config,
+  fleet: { isConfigured: boolean; types(signal: AbortSignal): Promise<unknown[]> },
+  say: Say,
+): Promise<void> {
+  if (!fleet.isConfigured) {
+    say(
+      'note',
+      'Lambda Cloud: no key, so no GPUs',
+      'Set LAMBDA_API_KEY, LAMBDA_API_KEY_FILE or LAMBDA_API_KEY_COMMAND to rent some.',
+    );
+    return;
+  }
+  try {
+    const types = await fleet.types(AbortSignal.timeout(checkTimeoutMs));
+    say(
+      'ok',
+      `Lambda Cloud (${config.lambda.baseUrl}): the key in ${config.lambda.apiKey?.origin} works, ${types.length} instance types`,
+    );
+  } catch (error) {
+    report(error, say, `Lambda Cloud (${config.lambda.baseUrl})`);
+  }
+}
+
+function report(error: unknown, say: Say, what: string): void {
+  if (error instanceof AppError) say('problem', `${what}: ${error.message}`, error.next);
+  else say('problem', `${what}: ${error instanceof Error ? error.message : error}`);
+}

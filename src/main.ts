@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { AppError } from './errors.ts';
+import { version } from './version.ts';
+
+const program = new Command('tandem')
+  .description(
+    'MCP server on stdio: runs prompts on the cheapest backend that is good enough, rents and returns Lambda Cloud GPUs, and says what all of it costs.',
+  )
+  .version(version)
+  .option('--sandbox', 'live in an embedded imitation of Lambda Cloud and of model providers; needs no key')
+  .option('--read-only', 'offer only the tools that change nothing')
+  .option('--tools <names>', 'offer only these tools (comma-separated)', (names) =>
+    names.split(',').map((name) => name.trim()),
+  )
+  .action(async (options: { sandbox?: boolean; readOnly?: boolean; tools?: string[] }) => {
+    const { start } = await import('./start.ts');
+    await start({ sandbox: options.sandbox === true, readOnly: options.readOnly === true, onlyTools: options.tools });
+  });
+
+program
+  .command('demo')
+  .description('show the whole product at work against the sandbox; no key, no network')
+  .action(async () => {
+    const { runDemo } = await import('./demo/index.ts');
+    process.exitCode = await runDemo();
+  });
+
+program
+  .command('doctor')
+  .description('check configuration, keys, reachability and database, and say what to fix')
+  .action(async () => {
+    const { runDoctor } = await import('./doctor.ts');
+    process.exit(await runDoctor((line) => process.stdout.write(`${line}\n`)));
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(
+    error instanceof AppError ? `tandem: ${error.text}\n` : `tandem: ${error instanceof Error ? error.stack : error}\n`,
+  );
+  process.exit(1);
+}

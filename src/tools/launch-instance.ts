@@ -1,0 +1,145 @@
+import { z } from 'zod';
+import { AppError } from '../errors.ts';
+import type { LaunchResult } from '../lambda/fleet.ts';
+import { currentPriceCents, type LaunchPlan, planLaunch } from '../lambda/plan.ts';
+import { instanceCostNano, nanoToUsd } from '../money.ts';
+import type { Confirmed } from './confirmation.ts';
+import { usd } from './text.ts';
+import { defineTool, type ToolContext } from './tool.ts';
+
+const hourMs = 3_600_000;
+/** How long the call waits for Lambda's answer; the launch itself goes on. */
+const waitMs = 30_000;
+const name = 'launch_instance';
+
+export const launchInstance = defineTool({
+  name,
+  title: 'Launch a GPU instance',
+  effect: 'spend',
+  openWorld: true,
+  description:
+    'Rent a Lambda Cloud instance; it is billed until terminated. The first call returns a plan and confirm_token: show the plan to the person, then repeat the same call with the token.',
+  input: z.strictObject({
+    instance_type: z.string().min(1),
+    region: z.string().min(1).optional().describe('default: any with capacity'),
+    name: z.string().min(1).max(64).optional(),
+    ssh_key: z.string().min(1).optional().describe('default: the only one'),
+    image_family: z.string().min(1).optional(),
+    filesystems: z.array(z.string().min(1)).optional(),
+    user_data: z.string().optional().describe('cloud-init'),
+    max_hourly_usd: z.number().min(0).optional(),
+    confirm_token: z.string().optional(),
+  }),
+  output: z.object({
+    status: z.enum(['confirm_required', 'declined', 'launching', 'unconfirmed']),
+    plan: z.looseObject({}),
+    note: z.string(),
+    confirm_token: z.string().optional(),
+    instance_id: z.string().nullable().optional(),
+  }),
+  async handler({ confirm_token: token, ...wish }, context) {
+    const { fleet, signal } = context;
+    const propose = async (): Promise<LaunchPlan & Money> => {
+      const plan = await planLaunch(
+        fleet,
+        {
+          instanceType: wish.instance_type,
+          region: wish.region,
+          name: wish.name,
+          sshKey: wish.ssh_key,
+          imageFamily: wish.image_family,
+          filesystems: wish.filesystems,
+          userData: wish.user_data,
+          maxHourlyUsd: wish.max_hourly_usd,
+        },
+        signal,
+      );
+      return { ...plan, ...(await moneyFor(plan, context)) };
+    };
+    const proposal = { tool: name, subject: wish, plan: propose, question };
+    let confirmed: Confirmed<LaunchPlan & Money> = await context.confirm({ ...proposal, token });
+    let note = '';
+    if (confirmed.status === 'confirmed' && token !== undefined) {
+      // The yes was given for a price; a higher one needs a new yes.
+      const before = confirmed.plan.priceCentsPerHour;
+      if ((await currentPriceCents(fleet, confirmed.plan, signal)) > before) {
+        note = `The price has gone up since the plan was shown (it was ${usd(before / 100)} an hour). `;
+        confirmed = await context.confirm({ ...proposal, token: undefined });
+      }
+    }
+    const plan = present(confirmed.plan);
+    if (confirmed.status === 'confirm_required') {
+      return {
+        status: 'confirm_required' as const,
+        plan,
+        note: `${note}Nothing was launched yet.`,
+        confirm_token: confirmed.token,
+      };
+    }
+    if (confirmed.status === 'declined')
+      return { status: 'declined' as const, plan, note: 'The person declined. Nothing was launched.' };
+    const result = await fleet.launch(confirmed.plan, waitMs);
+    return { status: result.status, plan, note: note + noteOn(result), instance_id: result.instanceId };
+  },
+  render({ status, plan, note, confirm_token: token, instance_id: id }) {
+    const planned = `${plan.instance_type} (${plan.gpu}) in ${plan.region} as "${plan.name}", ${usd(plan.price_usd_per_hour as number)} an hour, ${usd(plan.price_usd_per_day as number)} a day, until terminated; SSH key ${plan.ssh_key}, image ${plan.image_family}${filesystemsOf(plan)}`;
+    const budget = `Budget left: ${usd(plan.budget_left_today_usd as number)} today, ${usd(plan.budget_left_month_usd as number)} this month.`;
+    if (status === 'confirm_required')
+      return `Plan: ${planned}.\n${budget}\n${note}\nTo launch, repeat the call with confirm_token: ${token}`;
+    return `${status}: ${planned}${id ? `; instance id ${id}` : ''}.\n${note}`;
+  },
+});
+
+interface Money {
+  budgetLeftTodayNanoUsd: number;
+  budgetLeftMonthNanoUsd: number;
+}
+
+async function moneyFor(plan: LaunchPlan, { reports }: ToolContext): Promise<Money> {
+  const { day, month } = await reports.budget();
+  const firstHour = instanceCostNano(plan.priceCentsPerHour, hourMs);
+  for (const budget of [day, month]) {
+    if (budget.leftNanoUsd >= firstHour) continue;
+    throw new AppError(
+      'budget_exhausted',
+      `The ${budget.unit} budget has ${usd(nanoToUsd(budget.leftNanoUsd))} left; one hour of ${plan.instanceType} costs ${usd(nanoToUsd(firstHour))}. Nothing was launched.`,
+      { next: 'Choose a cheaper type, terminate something, or raise budgets in tandem.yaml.' },
+    );
+  }
+  return { budgetLeftTodayNanoUsd: day.leftNanoUsd, budgetLeftMonthNanoUsd: month.leftNanoUsd };
+}
+
+function question(plan: LaunchPlan & Money): string {
+  const hourly = usd(plan.priceCentsPerHour / 100);
+  return `Launch ${plan.instanceType} (${plan.gpuDescription}) in ${plan.region} as "${plan.name}" for ${hourly} an hour, until it is terminated? Budget left today: ${usd(nanoToUsd(plan.budgetLeftTodayNanoUsd))}.`;
+}
+
+function present(plan: LaunchPlan & Money) {
+  const hourly = nanoToUsd(instanceCostNano(plan.priceCentsPerHour, hourMs));
+  return {
+    instance_type: plan.instanceType,
+    gpu: plan.gpuDescription,
+    region: plan.region,
+    name: plan.name,
+    ssh_key: plan.sshKeyName,
+    image_family: plan.imageFamily,
+    filesystems: plan.filesystemNames,
+    price_usd_per_hour: hourly,
+    price_usd_per_day: nanoToUsd(instanceCostNano(plan.priceCentsPerHour, 24 * hourMs)),
+    budget_left_today_usd: nanoToUsd(plan.budgetLeftTodayNanoUsd),
+    budget_left_month_usd: nanoToUsd(plan.budgetLeftMonthNanoUsd),
+  };
+}
+
+function filesystemsOf(plan: Record<string, unknown>): string {
+  const names = plan.filesystems as string[];
+  return names.length > 0 ? `, filesystems ${names.join(', ')}` : '';
+}
+
+function noteOn({ status, adopted }: LaunchResult): string {
+  if (status === 'unconfirmed') {
+    return 'Lambda has not said yet whether it launched. Do not launch again: Tandem looks for the machine by its tag; list_gpu_instances shows what became of it.';
+  }
+  const found = adopted ? "Lambda's answer was lost; the machine was found by its tag. " : '';
+  return `${found}Boot takes 3 to 15 minutes; poll list_gpu_instances until it is active. It is billed until terminate_instance.`;
+}

@@ -1,0 +1,247 @@
+import { randomUUID } from 'node:crypto';
+import { Server } from '@modelcontextprotocol/sdk/server/index.js';
+import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import {
+  CallToolRequestSchema,
+  type CallToolResult,
+  ErrorCode,
+  GetPromptRequestSchema,
+  ListPromptsRequestSchema,
+  ListResourcesRequestSchema,
+  ListToolsRequestSchema,
+  McpError,
+  ReadResourceRequestSchema,
+  type ServerNotification,
+  type ServerRequest,
+} from '@modelcontextprotocol/sdk/types.js';
+import type { z } from 'zod';
+import { AppError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Redactor } from '../redactor.ts';
+import type { Ask, Confirmations } from './confirmation.ts';
+import { CallDeadline } from './deadline.ts';
+import { prompts, type ResourceEntry } from './resources.ts';
+import { toJsonSchema } from './schema-json.ts';
+import type { Tool, ToolContext } from './tool.ts';
+
+/** People need time to read a plan; the SDK's default is 60 s. */
+const elicitationTimeoutMs = 10 * 60_000;
+
+/** What a session needs besides the tools. `context` lacks only what belongs to one call. */
+export interface McpParts {
+  version: string;
+  tools: readonly Tool[];
+  resources: readonly ResourceEntry[];
+  context: Omit<ToolContext, 'signal' | 'confirm'>;
+  confirmations: Confirmations;
+  redactor: Redactor;
+  log: Log;
+  /** Said to the model at the start, besides the usual. */
+  notice: string | null;
+}
+
+type Extra = RequestHandlerExtra<ServerRequest, ServerNotification>;
+
+/** One MCP session. The only place that knows the SDK: tools are plain objects. */
+export class McpSession {
+  readonly #parts: McpParts;
+  readonly #server: Server;
+  readonly #running = new Set<Promise<unknown>>();
+  readonly #deadlines = new Set<CallDeadline>();
+
+  constructor(parts: McpParts) {
+    this.#parts = parts;
+    this.#server = new Server(
+      { name: 'tandem', title: 'Tandem', version: parts.version },
+      { capabilities: { tools: {}, resources: {}, prompts: {} }, instructions: instructions(parts.notice) },
+    );
+    this.#handleTools();
+    this.#handleResources();
+    this.#handlePrompts();
+  }
+
+  /** Speaks MCP until `close`, on stdin and stdout unless told otherwise. */
+  async connect(transport: Transport = new StdioServerTransport()): Promise<void> {
+    await this.#server.connect(transport);
+  }
+
+  /** Aborts what is running, waits until it has settled its rows, and hangs up. */
+  async close(): Promise<void> {
+    for (const deadline of this.#deadlines) deadline.cancel(new AppError('cancelled', 'Tandem is closing.'));
+    await Promise.allSettled(this.#running);
+    await this.#server.close();
+  }
+
+  #handleTools(): void {
+    const { tools } = this.#parts;
+    const listed = tools.map((tool) => ({
+      name: tool.name,
+      title: tool.title,
+      description: tool.description,
+      inputSchema: toJsonSchema(tool.input, 'input') as { type: 'object' },
+      outputSchema: toJsonSchema(tool.output, 'output') as { type: 'object' },
+      annotations: annotations(tool),
+    }));
+    this.#server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: listed }));
+    this.#server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
+      const tool = tools.find(({ name }) => name === params.name);
+      if (!tool) {
+        const names = tools.map(({ name }) => name).join(', ');
+        throw new McpError(ErrorCode.InvalidParams, `There is no tool "${params.name}" here. Valid: ${names}.`);
+      }
+      return this.#track(this.#call(tool, params.arguments ?? {}, extra));
+    });
+  }
+
+  async #call(tool: Tool, given: Record<string, unknown>, extra: Extra): Promise<CallToolResult> {
+    try {
+      const input = parseInput(tool, given);
+      const { structured, text } = await this.#within(extra, (context) => tool.call(input, context));
+      return { structuredContent: structured, content: [{ type: 'text', text }] };
+    } catch (error) {
+      return { isError: true, content: [{ type: 'text', text: this.#explain(error, tool.name) }] };
+    }
+  }
+
+  /** Runs the work of one call under its deadline, with a context of its own. */
+  async #within<Result>(extra: Extra, work: (context: ToolContext) => Promise<Result>): Promise<Result> {
+    const deadline = new CallDeadline(extra.signal);
+    this.#deadlines.add(deadline);
+    const ask: Ask = (question) => deadline.paused(() => this.#ask(question, extra));
+    try {
+      const confirm = this.#parts.confirmations.confirmWith(ask);
+      return await work({ ...this.#parts.context, confirm, signal: deadline.signal });
+    } finally {
+      deadline.end();
+      this.#deadlines.delete(deadline);
+    }
+  }
+
+  /** Null when the client cannot ask its person, or fails at it: the token takes its place. */
+  async #ask(question: string, extra: Extra): ReturnType<Ask> {
+    const elicitation = this.#server.getClientCapabilities()?.elicitation;
+    if (!elicitation || (elicitation.url && !elicitation.form)) return null;
+    try {
+      const request = {
+        mode: 'form' as const,
+        message: question,
+        requestedSchema: { type: 'object' as const, properties: {} },
+      };
+      const { action } = await this.#server.elicitInput(request, {
+        timeout: elicitationTimeoutMs,
+        signal: extra.signal,
+        relatedRequestId: extra.requestId,
+      });
+      return action === 'accept' ? 'accept' : 'decline';
+    } catch (error) {
+      extra.signal.throwIfAborted();
+      this.#parts.log.warn({ error }, 'the client could not ask its person; falling back to a confirm token');
+      return null;
+    }
+  }
+
+  #handleResources(): void {
+    const { resources } = this.#parts;
+    this.#server.setRequestHandler(ListResourcesRequestSchema, () => ({
+      resources: resources.map(({ read: _, ...listed }) => listed),
+    }));
+    this.#server.setRequestHandler(ReadResourceRequestSchema, async ({ params }, extra) => {
+      const resource = resources.find(({ uri }) => uri === params.uri);
+      if (!resource) {
+        const uris = resources.map(({ uri }) => uri).join(', ');
+        throw new McpError(ErrorCode.InvalidParams, `There is no resource "${params.uri}". Valid: ${uris}.`);
+      }
+      try {
+        const text = await this.#track(this.#within(extra, (context) => resource.read(context)));
+        return { contents: [{ uri: resource.uri, mimeType: resource.mimeType, text }] };
+      } catch (error) {
+        throw new McpError(ErrorCode.InternalError, this.#explain(error, resource.uri));
+      }
+    });
+  }
+
+  #handlePrompts(): void {
+    const names = this.#parts.tools.map(({ name }) => name);
+    const offered = prompts.filter((prompt) => prompt.uses.every((name) => names.includes(name)));
+    this.#server.setRequestHandler(ListPromptsRequestSchema, () => ({
+      prompts: offered.map(({ name, title, description, arguments: args }) => ({
+        name,
+        title,
+        description,
+        arguments: [...args],
+      })),
+    }));
+    this.#server.setRequestHandler(GetPromptRequestSchema, ({ params }) => {
+      const prompt = offered.find(({ name }) => name === params.name);
+      if (!prompt) {
+        throw new McpError(
+          ErrorCode.InvalidParams,
+          `There is no prompt "${params.name}". Valid: ${offered.map(({ name }) => name).join(', ')}.`,
+        );
+      }
+      const missing = prompt.arguments.find(({ name, required }) => required && !params.arguments?.[name]);
+      if (missing)
+        throw new McpError(ErrorCode.InvalidParams, `Argument ${missing.name} is missing: ${missing.description}.`);
+      const text = prompt.text(params.arguments ?? {});
+      return { description: prompt.description, messages: [{ role: 'user', content: { type: 'text', text } }] };
+    });
+  }
+
+  /** What the client is told. Ours: what happened and what to do. Anything else is a bug: an id, and the rest in the log. */
+  #explain(error: unknown, where: string): string {
+    const { log, redactor } = this.#parts;
+    if (error instanceof AppError) {
+      log.debug({ code: error.code, where }, error.message);
+      return redactor.scrub(`${error.code}: ${error.text}`);
+    }
+    const incident = randomUUID().slice(0, 8);
+    log.error({ error, where, incident }, 'unexpected failure');
+    return `internal_error: Something unexpected went wrong in Tandem (incident ${incident}). Its log on stderr has the details under that id.`;
+  }
+
+  #track<Result>(work: Promise<Result>): Promise<Result> {
+    this.#running.add(work);
+    const forget = () => this.#running.delete(work);
+    work.then(forget, forget);
+    return work;
+  }
+}
+
+/** Clients assume the worst of what is not said, so all four hints are always given. */
+function annotations({ effect, openWorld }: Tool) {
+  return {
+    readOnlyHint: effect === 'read',
+    destructiveHint: effect === 'destroy',
+    idempotentHint: effect !== 'spend',
+    openWorldHint: openWorld,
+  };
+}
+
+/** Every problem of the arguments at once, with the path and what is allowed. */
+function parseInput(tool: Tool, given: Record<string, unknown>): unknown {
+  const parsed = tool.input.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const allowed = Object.keys(tool.input.shape).join(', ') || 'none';
+  const problems = parsed.error.issues.map((issue) => describeIssue(issue, allowed));
+  throw new AppError('invalid_input', `${tool.name} cannot take these arguments: ${problems.join('; ')}.`, {
+    next: 'Nothing was done.',
+  });
+}
+
+function describeIssue(issue: z.core.$ZodIssue, allowed: string): string {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    const keys = issue.keys.map((key) => `"${key}"`).join(', ');
+    return path ? `${path}: unknown ${keys}` : `unknown argument ${keys} (allowed: ${allowed})`;
+  }
+  return `${path || 'arguments'}: ${issue.message}`;
+}
+
+function instructions(notice: string | null): string {
+  const usual =
+    'Tandem runs prompts on the cheapest model backend that is good enough, rents Lambda Cloud GPUs, and accounts for all of it. ' +
+    'Use route_explain for estimates, complete to run a prompt, cost_report for spending. Launching and terminating need a yes from the person: show them the plan first. GPUs are billed until they are terminated.';
+  return notice ? `${notice} ${usual}` : usual;
+}

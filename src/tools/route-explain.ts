@@ -1,0 +1,89 @@
+import { z } from 'zod';
+import { nanoToUsd } from '../money.ts';
+import { promptInput, toChatRequest } from './prompt-input.ts';
+import { milliseconds, table, usd } from './text.ts';
+import { defineTool } from './tool.ts';
+
+export const routeExplain = defineTool({
+  name: 'route_explain',
+  title: 'Explain the routing',
+  effect: 'read',
+  openWorld: true,
+  description:
+    'Say where complete would run this prompt and why, with predicted cost and latency of every candidate, without calling a model. Also a cost estimate.',
+  input: z.strictObject(promptInput),
+  output: z.object({
+    score: z.number(),
+    features: z.array(z.looseObject({})),
+    why: z.string(),
+    input_tokens: z.int(),
+    expected_output_tokens: z.int(),
+    order: z.array(z.string()),
+    candidates: z.array(z.looseObject({})),
+    would_change: z.array(z.string()),
+  }),
+  async handler(input, context) {
+    const { decision, wouldChange } = await context.router.explain(toChatRequest(input, context), context.signal);
+    const detailed = input.response_format === 'detailed';
+    return {
+      score: decision.complexity.score,
+      features: decision.complexity.features
+        .filter((feature) => detailed || feature.contribution !== 0)
+        .map((feature) => ({ ...feature })),
+      why: decision.why,
+      input_tokens: decision.inputTokens,
+      expected_output_tokens: decision.expectedOutputTokens,
+      order: decision.candidates
+        .filter((candidate) => candidate.verdict !== 'excluded')
+        .map((candidate) => `${candidate.backend}/${candidate.model}`),
+      candidates: decision.candidates.map((candidate) => ({
+        backend: candidate.backend,
+        model: candidate.model,
+        tier: candidate.tier,
+        verdict: candidate.verdict,
+        suitability: candidate.suitability,
+        predicted_cost_usd: nanoToUsd(candidate.predictedCostNanoUsd),
+        predicted_latency_ms: candidate.predictedLatencyMs,
+        reason: candidate.reason,
+        ...(detailed && {
+          kind: candidate.kind,
+          max_tokens: candidate.maxTokens,
+          worst_cost_usd: nanoToUsd(candidate.worstCostNanoUsd),
+          value_usd: nanoToUsd(candidate.valueNanoUsd),
+          price_source: candidate.price?.source ?? null,
+          price_as_of: candidate.price?.asOf ?? null,
+        }),
+      })),
+      would_change: wouldChange,
+    };
+  },
+  render(output) {
+    const moved = output.features
+      .map((feature) => `${feature.name} ${signed(feature.contribution as number)}`)
+      .join(', ');
+    const rows = output.candidates.map((candidate) => [
+      `${candidate.backend}/${candidate.model}`,
+      String(candidate.verdict),
+      usd(candidate.predicted_cost_usd as number | null),
+      milliseconds(candidate.predicted_latency_ms as number),
+      String(candidate.suitability),
+      String(candidate.reason),
+    ]);
+    const changes =
+      output.would_change.length > 0
+        ? output.would_change.map((change) => `- ${change}`).join('\n')
+        : '- nothing within reach';
+    return [
+      output.why,
+      `Score ${output.score} (${moved || 'no feature moved it'}); about ${output.input_tokens} tokens in, ${output.expected_output_tokens} out. Order: ${output.order.join(', ') || 'none'}.`,
+      '',
+      table(['candidate', 'verdict', 'cost', 'latency', 'suits', 'reason'], rows),
+      '',
+      `What would change the decision:\n${changes}`,
+    ].join('\n');
+  },
+});
+
+function signed(value: number): string {
+  return value < 0 ? String(value) : `+${value}`;
+}

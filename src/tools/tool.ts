@@ -1,0 +1,68 @@
+import type { z } from 'zod';
+import type { Clock } from '../clock.ts';
+import type { Priority } from '../config/schema.ts';
+import type { Fleet } from '../lambda/fleet.ts';
+import type { Router } from '../router/router.ts';
+import type { Calendar } from '../usage/calendar.ts';
+import type { Reports } from '../usage/report.ts';
+import type { Confirm } from './confirmation.ts';
+
+/**
+ * What a tool does to the world. Everything else follows from it: MCP annotations, read-only mode, the README's table.
+ * `read` changes nothing, `spend` may cost money, `destroy` ends something that cannot be brought back.
+ */
+export type Effect = 'read' | 'spend' | 'destroy';
+
+/** What handlers work with. Built by app.ts; the last two belong to the one call. */
+export interface ToolContext {
+  readonly router: Router;
+  readonly fleet: Fleet;
+  readonly reports: Reports;
+  readonly calendar: Calendar;
+  readonly clock: Clock;
+  readonly defaultPriority: Priority;
+  /** The model server that runs on a machine, by its name or address; null when none is configured. */
+  endpointOf(instance: { name: string; ip: string | null }): string | null;
+  /** Asks the person, or hands out a token and waits for the second call. */
+  readonly confirm: Confirm;
+  readonly signal: AbortSignal;
+}
+
+export interface Tool {
+  name: string;
+  title: string;
+  effect: Effect;
+  /** Whether it talks to anything outside this process and its ledger. */
+  openWorld: boolean;
+  description: string;
+  input: z.ZodObject;
+  output: z.ZodObject;
+  /** Runs the call. The result is both: `structuredContent`, and the same facts as text. */
+  call(input: unknown, context: ToolContext): Promise<{ structured: Record<string, unknown>; text: string }>;
+}
+
+interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> {
+  name: string;
+  title: string;
+  effect: Effect;
+  openWorld: boolean;
+  description: string;
+  /** Strict: an argument that does not exist is an error, not silence. */
+  input: Input;
+  output: Output;
+  handler(input: z.output<Input>, context: ToolContext): Promise<z.input<Output>>;
+  render(output: z.input<Output>): string;
+}
+
+export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
+  definition: ToolDefinition<Input, Output>,
+): Tool {
+  const { handler, render, ...rest } = definition;
+  return {
+    ...rest,
+    async call(input, context) {
+      const output = await handler(input as z.output<Input>, context);
+      return { structured: output as Record<string, unknown>, text: render(output) };
+    },
+  };
+}

@@ -1,0 +1,110 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
+import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
+import { onTestFinished } from 'vitest';
+import { type App, createApp } from '../../src/app.ts';
+import { acceleratedClock, type Clock } from '../../src/clock.ts';
+import { loadConfig } from '../../src/config/index.ts';
+import { type Sandbox, startSandbox } from '../../src/sandbox/index.ts';
+import { type Database, openDatabase } from '../../src/usage/database.ts';
+
+/** A folder that goes with the test. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tandem-test-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export interface CallResult {
+  isError: boolean;
+  text: string;
+  /** `structuredContent`; empty on errors. */
+  result: Record<string, any>;
+}
+
+export interface World {
+  sandbox: Sandbox;
+  app: App;
+  client: Client;
+  home: string;
+  clock: Clock;
+  call(tool: string, input?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<CallResult>;
+  /** Reads the ledger beside the running app, through a connection of its own. */
+  readLedger<Result>(read: (database: Database) => Promise<Result>): Promise<Result>;
+}
+
+export interface WorldOptions {
+  /** Instead of the sandbox's own `tandem.yaml`; gets its URL. */
+  yaml?: (sandbox: Sandbox) => string;
+  environment?: Record<string, string>;
+  clock?: Clock;
+  /** What the person answers when the client asks; without it the client cannot ask. */
+  person?: (question: string) => 'accept' | 'decline' | 'cancel';
+  readOnly?: boolean;
+  onlyTools?: string[];
+}
+
+/** Sandbox, app and a real MCP client, in one process; time runs fast, pacing is on. All of it ends with the test. */
+export async function startWorld(options: WorldOptions = {}): Promise<World> {
+  const clock = options.clock ?? acceleratedClock(500);
+  const sandbox = await startSandbox({ clock, firstTokenMs: 0, millisecondsPerPiece: 0 });
+  const home = temporaryFolder();
+  const file = join(home, 'tandem.yaml');
+  writeFileSync(file, options.yaml?.(sandbox) ?? sandbox.configYaml);
+  const config = loadConfig({
+    ...sandbox.environment,
+    TANDEM_HOME: home,
+    TANDEM_CONFIG: file,
+    TANDEM_LOG_LEVEL: 'silent',
+    ...options.environment,
+  });
+  const app = await createApp(config, { clock, sandbox });
+  const session = app.createSession({ readOnly: options.readOnly === true, onlyTools: options.onlyTools });
+  const client = new Client(
+    { name: 'test', version: '1' },
+    { capabilities: options.person ? { elicitation: { form: {} } } : {} },
+  );
+  if (options.person) {
+    const { person } = options;
+    client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: person(params.message), content: {} }));
+  }
+  const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
+  await Promise.all([session.connect(serverSide), client.connect(clientSide)]);
+  onTestFinished(async () => {
+    await client.close();
+    await session.close();
+    await app.close();
+    await sandbox.close();
+  });
+  return {
+    sandbox,
+    app,
+    client,
+    home,
+    clock,
+    async call(tool, input = {}, { signal } = {}) {
+      const answer = await client.callTool(
+        { name: tool, arguments: input },
+        undefined,
+        signal ? { signal } : undefined,
+      );
+      const [first] = answer.content as { text?: string }[];
+      return {
+        isError: answer.isError === true,
+        text: first?.text ?? '',
+        result: (answer.structuredContent ?? {}) as Record<string, any>,
+      };
+    },
+    async readLedger(read) {
+      const database = await openDatabase(join(home, 'tandem.db'));
+      try {
+        return await read(database);
+      } finally {
+        await database.close();
+      }
+    },
+  };
+}
