@@ -1,0 +1,94 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const source = join(import.meta.dirname, '../src');
+
+/**
+ * The one-way rule: what each room may import from other rooms. Files directly under src/ are rooms of their own.
+ * `types` marks imports that may only be `import type`.
+ */
+const everywhere = ['errors', 'clock', 'money', 'http', 'log', 'redactor', 'version'];
+const rooms: Record<string, { may: string[]; types?: string[] }> = {
+  errors: { may: [] },
+  clock: { may: [] },
+  money: { may: [] },
+  redactor: { may: [] },
+  version: { may: [] },
+  http: { may: ['errors'] },
+  log: { may: ['redactor'] },
+  config: { may: everywhere },
+  usage: { may: everywhere },
+  router: { may: [...everywhere, 'config', 'usage'] },
+  lambda: { may: [...everywhere, 'usage'], types: ['config'] },
+  tools: { may: [...everywhere, 'config', 'router', 'lambda', 'usage'] },
+  sandbox: { may: ['clock'] },
+  demo: { may: ['version'] },
+  app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'], types: ['sandbox'] },
+  stdio: { may: ['errors'], types: ['app'] },
+  start: { may: ['app', 'clock', 'config', 'sandbox', 'stdio', 'tools'] },
+  doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
+  main: { may: ['errors', 'version', 'start', 'demo', 'doctor'] },
+};
+
+/** Packages and globals that belong to one place. */
+const only: { what: string; pattern: RegExp; in: string[] }[] = [
+  { what: 'the MCP SDK', pattern: /from '@modelcontextprotocol\/sdk/, in: ['tools/mcp.ts', 'demo/index.ts'] },
+  { what: 'a SQLite driver or Kysely dialect', pattern: /SqliteDialect|createRequire/, in: ['usage/database.ts'] },
+  { what: 'the environment', pattern: /process\.env/, in: ['config/index.ts'] },
+  {
+    what: 'building services',
+    pattern: /new (?:Ledger|Budget|Router|Fleet|LambdaClient|OpenAiBackend|Reports|InstanceLedger|McpSession)\(/,
+    in: ['app.ts'],
+  },
+  { what: 'the wall clock', pattern: /Date\.now\(\)|new Date\(\)/, in: ['clock.ts', 'router/backends/wire.ts'] },
+  { what: 'stdout', pattern: /process\.stdout\.write|console\.(?:log|info)/, in: ['demo/index.ts', 'main.ts'] },
+];
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => ({ path: file, text: readFileSync(join(source, file), 'utf8') }));
+
+describe('architecture', () => {
+  it('knows every room', () => {
+    const unknown = files.map(({ path }) => roomOf(path)).filter((room) => !(room in rooms));
+    expect([...new Set(unknown)]).toEqual([]);
+  });
+
+  it('has imports that go one way only', () => {
+    const wrong = files.flatMap(({ path, text }) =>
+      importsOf(path, text)
+        .filter(({ room, typeOnly }) => {
+          const rule = rooms[roomOf(path)];
+          return room !== roomOf(path) && !rule?.may.includes(room) && !(typeOnly && rule?.types?.includes(room));
+        })
+        .map(({ room, typeOnly }) => `${path} imports ${typeOnly ? 'types of ' : ''}${room}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it.each(only)('keeps $what in one place', ({ pattern, in: allowed }) => {
+    const elsewhere = files
+      .filter(({ path, text }) => pattern.test(text) && !allowed.includes(path))
+      .map(({ path }) => path);
+    expect(elsewhere).toEqual([]);
+  });
+
+  it('keeps files small enough to be read at once', () => {
+    const long = files.filter(({ text }) => text.split('\n').length > 350).map(({ path }) => path);
+    expect(long).toEqual([]);
+  });
+});
+
+function roomOf(path: string): string {
+  const [first = ''] = path.split('/');
+  return first.replace(/\.ts$/, '');
+}
+
+function importsOf(path: string, text: string): { room: string; typeOnly: boolean }[] {
+  const found = [...text.matchAll(/(import|export)( type)? [^;]*?from '(\.[^']+)'|import\('(\.[^']+)'\)/g)];
+  return found.map((match) => {
+    const target = relative(source, join(source, dirname(path), match[3] ?? match[4] ?? ''));
+    return { room: roomOf(target), typeOnly: match[2] !== undefined };
+  });
+}
