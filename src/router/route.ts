@@ -5,13 +5,13 @@ import type { BackendSnapshot, Candidate, ChatRequest, Complexity, Decision, Mod
 import { candidateName } from './types.ts';
 
 /** How strong a tier is on the scale of the score: at a score equal to its strength half of its answers will do. */
-const strengthByTier: Record<Tier, number> = { small: 0.5, medium: 0.7, large: 0.95 };
+const strengthByTier: Record<Tier, number> = { small: 0.6, medium: 0.75, large: 1 };
 const steepness = 14;
 
 /** What a good answer, and a second of waiting, are worth under a priority. Their ratio to prices is what decides. */
 const worthByPriority: Record<Priority, { answerNanoUsd: number; secondNanoUsd: number }> = {
-  low_cost: { answerNanoUsd: usdToNano(0.0005), secondNanoUsd: 0 },
-  balanced: { answerNanoUsd: usdToNano(0.005), secondNanoUsd: usdToNano(0.0001) },
+  low_cost: { answerNanoUsd: usdToNano(0.002), secondNanoUsd: 0 },
+  balanced: { answerNanoUsd: usdToNano(0.02), secondNanoUsd: usdToNano(0.0001) },
   performance: { answerNanoUsd: usdToNano(1), secondNanoUsd: usdToNano(0.0001) },
   latency_critical: { answerNanoUsd: usdToNano(0.02), secondNanoUsd: usdToNano(0.001) },
 };
@@ -24,6 +24,9 @@ export const complexFromScore = 0.5;
  * for. So simple prompts are ranked as if they paid for its seconds, at about the price of a GH200.
  */
 const occupancyNanoUsdPerSecond = usdToNano(2 / 3600);
+
+/** Priorities under which simple prompts leave the GPU alone. */
+const sparing: readonly Priority[] = ['low_cost', 'balanced'];
 
 /** Speeds assumed until there are measured ones. */
 const assumedSpeed: Record<'serverless' | 'dedicated', Record<Tier, Speed>> = {
@@ -111,7 +114,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const suitability = 1 / (1 + Math.exp(-steepness * (strengthByTier[model.tier] - complexity.score)));
   const predictedCostNanoUsd = costOf(outputTokens);
   const worstCostNanoUsd = costOf(maxTokens);
-  const kept = dedicated && complexity.score < complexFromScore && request.priority !== 'latency_critical';
+  const kept = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
   const occupancy = kept ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(inputTokens, outputTokens);
   const worth = worthByPriority[request.priority];

@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { AppError } from '../../src/errors.ts';
+import { HealthBook } from '../../src/router/health.ts';
+import { ManualClock } from '../support/clock.ts';
+
+const broken = new AppError('upstream_unavailable', 'HTTP 500');
+
+function openBreaker(): { clock: ManualClock; book: HealthBook } {
+  const clock = new ManualClock();
+  const book = new HealthBook(clock);
+  for (let failure = 0; failure < 3; failure += 1) book.failed('a', broken);
+  return { clock, book };
+}
+
+describe('health of backends', () => {
+  it('stays usable after one or two failures, and forgets them with a success', () => {
+    const book = new HealthBook(new ManualClock());
+    book.failed('a', broken);
+    book.failed('a', broken);
+    book.succeeded('a', 'a/m', null);
+    book.failed('a', broken);
+    book.failed('a', broken);
+    expect(book.of('a').usable).toBe(true);
+  });
+
+  it('opens after three failures in a row and says why and until when', () => {
+    const { book } = openBreaker();
+    expect(book.of('a')).toEqual({
+      usable: false,
+      reason: '3 failures in a row (upstream_unavailable); next probe in 5 s',
+    });
+    expect(book.of('b').usable).toBe(true);
+  });
+
+  it('lets one probe through after the cooldown, and no second one beside it', () => {
+    const { clock, book } = openBreaker();
+    clock.advance(5_001);
+    expect(book.of('a').usable).toBe(true);
+    book.started('a');
+    expect(book.of('a')).toMatchObject({ usable: false });
+  });
+
+  it('closes when the probe succeeds', () => {
+    const { clock, book } = openBreaker();
+    clock.advance(5_001);
+    book.started('a');
+    book.succeeded('a', 'a/m', null);
+    expect(book.of('a')).toEqual({ usable: true, reason: null });
+  });
+
+  it('stays open longer after a failed probe, but never longer than 20 s, so that a recovered backend is used within 30 s', () => {
+    const { clock, book } = openBreaker();
+    for (let probe = 0; probe < 6; probe += 1) {
+      clock.advance(20_001);
+      expect(book.of('a').usable).toBe(true);
+      book.started('a');
+      book.failed('a', broken);
+      expect(book.of('a').usable).toBe(false);
+    }
+  });
+
+  it('lets the next probe through when a probe was cancelled', () => {
+    const { clock, book } = openBreaker();
+    clock.advance(5_001);
+    book.started('a');
+    book.ended('a');
+    expect(book.of('a').usable).toBe(true);
+  });
+
+  it('obeys Retry-After', () => {
+    const clock = new ManualClock();
+    const book = new HealthBook(clock);
+    book.failed('a', new AppError('rate_limited', 'HTTP 429', { retryAfterMs: 7_000 }));
+    expect(book.of('a')).toEqual({ usable: false, reason: 'rate limited; next probe in 7 s' });
+    clock.advance(7_000);
+    expect(book.of('a').usable).toBe(true);
+  });
+
+  it('rests a backend whose key was refused', () => {
+    const book = new HealthBook(new ManualClock());
+    book.failed('a', new AppError('unauthorized', 'HTTP 401'));
+    expect(book.of('a').reason).toContain('key rejected');
+  });
+
+  it('blends measured speeds, newest first', () => {
+    const book = new HealthBook(new ManualClock());
+    book.succeeded('a', 'a/m', { firstTokenMs: 100, tokensPerSecond: 50 });
+    book.succeeded('a', 'a/m', { firstTokenMs: 200, tokensPerSecond: 100 });
+    expect(book.speeds().get('a/m')).toEqual({ firstTokenMs: 130, tokensPerSecond: 65 });
+  });
+});
