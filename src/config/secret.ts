@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { execa, parseCommandString } from 'execa';
 import { AppError } from '../errors.ts';
 import type { Redactor } from '../redactor.ts';
 
@@ -31,6 +30,8 @@ export function secretFromFile(origin: string, path: string, redactor: Redactor)
 /** The command is split into words and run without a shell. Its output is never quoted, not even when it fails. */
 export function secretFromCommand(origin: string, command: string, redactor: Redactor): Secret {
   return readOnce(origin, redactor, async () => {
+    // Loaded here, since few need it and every start would pay for it.
+    const { execa, parseCommandString } = await import('execa');
     const [file, ...args] = parseCommandString(command);
     try {
       const { stdout } = await execa(file ?? '', args, { timeout: commandTimeoutMs, stdin: 'ignore' });

@@ -1,9 +1,6 @@
 /** What the sandbox's models say. No model runs: a few fitting sentences for the demo, otherwise the truth about it. */
 const known: { pattern: RegExp; answer: string }[] = [
-  {
-    pattern: /capital of (?:france|germany|japan)/i,
-    answer: 'Paris, if you meant France; Berlin for Germany, Tokyo for Japan.',
-  },
+  { pattern: /capital of france/i, answer: 'The capital of France is Paris.' },
   {
     pattern: /deadlock|race condition/i,
     answer:

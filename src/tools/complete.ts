@@ -13,7 +13,7 @@ export const complete = defineTool({
   effect: 'spend',
   openWorld: true,
   description:
-    'Answer a prompt on the cheapest backend that is good enough (serverless or dedicated GPU), falling back when one fails. Says which model answered, why, and what it cost.',
+    'Answer a prompt on the cheapest backend that is good enough (serverless or dedicated GPU), falling back when one fails. Says which model answered, why, and what it cost (null: unknown).',
   input: z.strictObject(promptInput),
   output: z.object({
     request_id: z.string(),
@@ -22,7 +22,7 @@ export const complete = defineTool({
     model: z.string(),
     input_tokens: z.int().nullable(),
     output_tokens: z.int().nullable(),
-    cost_usd: z.number().nullable().describe('null: unknown'),
+    cost_usd: z.number().nullable(),
     cost_basis: z.string(),
     latency_ms: z.int(),
     why: z.string(),

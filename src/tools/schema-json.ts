@@ -18,17 +18,13 @@ function compact(value: unknown, io: 'input' | 'output'): unknown {
     // Results may grow: what a schema does not name is allowed, which is JSON Schema's default.
     return !(key === 'additionalProperties' && io === 'output') && !(key === 'properties' && isEmpty(inner));
   });
-  const result = Object.fromEntries(kept.map(([key, inner]) => [key, compact(inner, io)]));
-  return nullable(result);
+  return singleTypes(Object.fromEntries(kept.map(([key, inner]) => [key, compact(inner, io)])));
 }
 
-/** `anyOf: [{type: X}, {type: null}]` -> `type: [X, null]`. */
-function nullable(schema: Json): Json {
-  const { anyOf, ...rest } = schema;
-  if (!Array.isArray(anyOf) || anyOf.length !== 2) return schema;
-  const [one, other] = anyOf as [Json, Json];
-  if (other.type !== 'null' || typeof one.type !== 'string') return schema;
-  return { ...one, ...rest, type: [one.type, 'null'] };
+/** `type: [X, null]` -> `anyOf`: clients that map schemas to a dialect of one type each cannot read lists of types. */
+function singleTypes(schema: Json): Json {
+  const { type, ...rest } = schema;
+  return Array.isArray(type) ? { ...rest, anyOf: type.map((each) => ({ type: each })) } : schema;
 }
 
 function isEmpty(value: unknown): boolean {

@@ -1,0 +1,225 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { type Environment, loadConfig } from '../src/config/index.ts';
+import { presetIds, presets } from '../src/config/presets.ts';
+import { AppError } from '../src/errors.ts';
+import { temporaryFolder } from './support/world.ts';
+
+function load(yaml: string | null, environment: Environment = {}) {
+  const home = temporaryFolder();
+  if (yaml !== null) writeFileSync(join(home, 'tandem.yaml'), yaml);
+  return loadConfig({ TANDEM_HOME: home, ...environment });
+}
+
+function problems(yaml: string | null, environment: Environment = {}): string {
+  try {
+    load(yaml, environment);
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'config_invalid') return error.text;
+    throw error;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+const contract = `
+serverless:
+  - {id: cheap, preset: deepinfra}
+  - id: other
+    baseUrl: http://127.0.0.1:9101/v1
+    apiKeyEnv: OTHER_KEY
+    timeoutMs: 30000
+    models:
+      - {id: small-8b, tier: small, contextWindow: 32768, price: {inputUsdPerMTok: 0.05, outputUsdPerMTok: 0.08}}
+dedicated:
+  - {id: box, baseUrl: http://127.0.0.1:9102/v1, models: [{id: big-70b, tier: large, contextWindow: 131072}]}
+routing: {priority: balanced}
+budgets: {dailyUsd: 50, monthlyUsd: 1000, timeZone: America/New_York}
+`;
+
+describe('configuration', () => {
+  it('reads the whole contract', () => {
+    const config = load(contract, {
+      DEEPINFRA_API_KEY: 'deep-key',
+      OTHER_KEY: 'other-key',
+      LAMBDA_API_KEY: 'secret_abc',
+    });
+    expect(config.backends).toMatchObject([
+      {
+        id: 'cheap',
+        kind: 'serverless',
+        preset: 'deepinfra',
+        baseUrl: 'https://api.deepinfra.com/v1/openai',
+        unusable: null,
+        models: null,
+      },
+      {
+        id: 'other',
+        kind: 'serverless',
+        preset: null,
+        baseUrl: 'http://127.0.0.1:9101/v1',
+        timeoutMs: 30_000,
+        models: [{ id: 'small-8b' }],
+      },
+      { id: 'box', kind: 'dedicated', apiKey: null, unusable: null, models: [{ id: 'big-70b', tier: 'large' }] },
+    ]);
+    expect(config.budgets).toEqual({ dailyNanoUsd: 50e9, monthlyNanoUsd: 1000e9, timeZone: 'America/New_York' });
+    expect(config.lambda.baseUrl).toBe('https://cloud.lambda.ai/api/v1');
+  });
+
+  it('has defaults for everything', () => {
+    const config = load(null);
+    expect(config).toMatchObject({
+      file: null,
+      readOnly: false,
+      logLevel: 'info',
+      backends: [],
+      routing: { priority: 'balanced' },
+    });
+    expect(config.budgets).toMatchObject({ dailyNanoUsd: 50e9, monthlyNanoUsd: 1000e9 });
+  });
+
+  it('takes an empty file for no wishes', () => {
+    expect(load('').backends).toEqual([]);
+  });
+
+  it.each(presetIds)('switches the preset %s on by its key', (id) => {
+    const config = load(null, { [presets[id].keyEnv]: 'some-key-123' });
+    expect(config.backends).toMatchObject([{ id, preset: id, baseUrl: presets[id].baseUrl, unusable: null }]);
+  });
+
+  it('does not add a preset twice that the file names already', () => {
+    const config = load('serverless: [{id: mine, preset: groq}]', { GROQ_API_KEY: 'some-key-123' });
+    expect(config.backends.map(({ id }) => id)).toEqual(['mine']);
+  });
+
+  it('keeps a backend whose key is missing, as one that cannot be used, with the reason', () => {
+    expect(load(contract).backends).toMatchObject([
+      { unusable: expect.stringContaining('DEEPINFRA_API_KEY') },
+      { unusable: expect.stringContaining('OTHER_KEY') },
+      { unusable: null },
+    ]);
+  });
+
+  it('reports all problems at once, with the path of the key and what is allowed', () => {
+    const text = problems(
+      `
+serverless:
+  - {id: cheap, preset: deepinfra, colour: red}
+  - {id: auto, baseUrl: 'ftp://x'}
+  - {id: nothing}
+dedicated:
+  - {id: cheap, baseUrl: 'http://127.0.0.1:1/v1', models: [{id: m, tier: huge}]}
+routing: {priority: cheapest}
+budgets: {dailyUsd: -1, timeZone: Mars/Base}
+buget: 5
+`,
+      { TANDEM_LOG_LEVEL: 'loud', TANDEM_READ_ONLY: 'maybe', LAMBDA_API_BASE: 'nowhere' },
+    );
+    for (const expected of [
+      /has 1[0-9] problems/,
+      /serverless\[0\]: unknown key "colour"; allowed: id, apiKeyEnv/,
+      /serverless\[1\]\.id: must not be one of the reserved words auto/,
+      /serverless\[1\]\.baseUrl: must be an http/,
+      /dedicated\[0\]\.models\[0\]\.tier: .*"small"\|"medium"\|"large"/,
+      /routing\.priority: .*"low_cost"/,
+      /budgets\.dailyUsd: .*>=0/,
+      /budgets\.timeZone: must be an IANA time zone/,
+      /unknown key "buget"; allowed: serverless, dedicated, routing, budgets/,
+      /TANDEM_LOG_LEVEL: must be one of trace/,
+      /TANDEM_READ_ONLY: must be true or false/,
+      /LAMBDA_API_BASE: must be an http/,
+    ]) {
+      expect(text).toMatch(expected);
+    }
+  });
+
+  it('names ids that are used twice', () => {
+    expect(problems('serverless: [{id: a, preset: groq}]\ndedicated: [{id: a, baseUrl: "http://x/v1"}]')).toContain(
+      'dedicated[0].id: "a" is used twice',
+    );
+  });
+
+  it('says of a serverless backend without an address what it may have', () => {
+    expect(problems('serverless: [{id: a}]')).toMatch(
+      /serverless\[0\]\.baseUrl: give a baseUrl, or a preset: together, deepinfra/,
+    );
+  });
+
+  it('says in one sentence that the lambda preset has ended', () => {
+    expect(problems('serverless: [{id: a, preset: lambda}]')).toMatch(
+      /serverless\[0\]\.preset: Lambda's Inference API ended on 2025-09-25; choose one of: together/,
+    );
+  });
+
+  it('gives the place of broken YAML and never quotes it', () => {
+    const text = problems('serverless: [{id: a, apiKey: sk-super-secret-1234567890');
+    expect(text).toMatch(/tandem\.yaml:1:\d+: not valid YAML/);
+    expect(text).not.toContain('super-secret');
+  });
+
+  it('does not quote a key that was pasted into the file', () => {
+    const text = problems('serverless: [{id: a, preset: groq, apiKey: sk-super-secret-1234567890}]');
+    expect(text).toContain('unknown key "apiKey"');
+    expect(text).not.toContain('super-secret');
+  });
+
+  it('complains about a TANDEM_CONFIG that is not there', () => {
+    expect(problems(null, { TANDEM_CONFIG: '/no/such/tandem.yaml' })).toContain(
+      'TANDEM_CONFIG: there is no file /no/such/tandem.yaml',
+    );
+  });
+
+  describe('the Lambda key', () => {
+    it('comes from the variable', async () => {
+      expect(await load(null, { LAMBDA_API_KEY: ' secret_abc ' }).lambda.apiKey?.read()).toBe('secret_abc');
+    });
+
+    it('comes from a file', async () => {
+      const file = join(temporaryFolder(), 'key');
+      writeFileSync(file, 'secret_from_file\n');
+      expect(await load(null, { LAMBDA_API_KEY_FILE: file }).lambda.apiKey?.read()).toBe('secret_from_file');
+    });
+
+    it('comes from a command, which is run once and only when the key is needed', async () => {
+      const folder = temporaryFolder();
+      const script = join(folder, 'vault');
+      writeFileSync(script, `#!/bin/sh\necho run >> ${folder}/runs\necho "$1-$2"\n`);
+      chmodSync(script, 0o755);
+      const { lambda } = load(null, { LAMBDA_API_KEY_COMMAND: `${script} secret value` });
+      expect(await lambda.apiKey?.read()).toBe('secret-value');
+      expect(await lambda.apiKey?.read()).toBe('secret-value');
+      const { readFileSync } = await import('node:fs');
+      expect(readFileSync(join(folder, 'runs'), 'utf8')).toBe('run\n');
+    });
+
+    it('does not let a shell interpret the command', async () => {
+      const { lambda } = load(null, { LAMBDA_API_KEY_COMMAND: 'echo key; echo $HOME' });
+      expect(await lambda.apiKey?.read()).toBe('key; echo $HOME');
+    });
+
+    it('fails clearly, without the output, when the command fails', async () => {
+      const { lambda } = load(null, { LAMBDA_API_KEY_COMMAND: 'sh -c "echo leaked-secret; exit 3"' });
+      const error = await lambda.apiKey?.read().catch((reason: unknown) => reason);
+      expect(error).toMatchObject({
+        code: 'config_invalid',
+        message: expect.stringContaining('LAMBDA_API_KEY_COMMAND'),
+      });
+      expect(String(error)).not.toContain('leaked-secret');
+    });
+
+    it('may be given in one way only', () => {
+      expect(problems(null, { LAMBDA_API_KEY: 'a', LAMBDA_API_KEY_FILE: 'b' })).toContain(
+        'LAMBDA_API_KEY and LAMBDA_API_KEY_FILE: set only one of them',
+      );
+    });
+
+    it('is hidden wherever it would be printed', async () => {
+      const config = load(null, { LAMBDA_API_KEY: 'topsecretvalue' });
+      expect(config.redactor.scrub('key topsecretvalue, sk-abcdefghijkl and Bearer abcdefghijkl')).toBe(
+        'key [redacted], [redacted] and [redacted]',
+      );
+      expect(JSON.stringify(config.lambda)).not.toContain('topsecretvalue');
+    });
+  });
+});
