@@ -73,7 +73,8 @@ export class AppError extends Error {
 
   /** What happened, then what to do next: the form in which people and models read it. */
   get text(): string {
-    return this.next ? `${this.message} ${this.next}` : this.message;
+    if (!this.next) return this.message;
+    return this.message + (this.message.endsWith('\n') ? '' : ' ') + this.next;
   }
 }
 

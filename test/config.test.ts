@@ -117,7 +117,9 @@ buget: 5
       { TANDEM_LOG_LEVEL: 'loud', TANDEM_READ_ONLY: 'maybe', LAMBDA_API_BASE: 'nowhere' },
     );
     for (const expected of [
-      /has 1[0-9] problems/,
+      /has 13 problems/,
+      /serverless\[2\]\.baseUrl: give a baseUrl, or a preset/,
+      /dedicated\[0\]\.id: "cheap" is used twice/,
       /serverless\[0\]: unknown key "colour"; allowed: id, apiKeyEnv/,
       /serverless\[1\]\.id: must not be one of the reserved words auto/,
       /serverless\[1\]\.baseUrl: must be an http/,

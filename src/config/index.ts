@@ -8,7 +8,7 @@ import { type LogLevel, logLevels } from '../log.ts';
 import { usdToNano } from '../money.ts';
 import { Redactor } from '../redactor.ts';
 import { type PresetId, presetIds, presets } from './presets.ts';
-import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Priority } from './schema.ts';
+import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Priority, repeatedIds } from './schema.ts';
 import { type Secret, secretFromCommand, secretFromFile, secretFromValue } from './secret.ts';
 
 export type BackendKind = 'serverless' | 'dedicated';
@@ -77,13 +77,10 @@ export function loadConfig(env: Environment = process.env): Config {
     },
   };
   if (problems.length > 0) {
-    throw new AppError(
-      'config_invalid',
-      `The configuration has ${count(problems.length, 'problem')}:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
-      {
-        next: '\nMend them and start again; `tandem doctor` checks the rest.',
-      },
-    );
+    const list = problems.map((problem) => `  - ${problem}\n`).join('');
+    throw new AppError('config_invalid', `The configuration has ${count(problems.length, 'problem')}:\n${list}`, {
+      next: 'Mend them and start again; `tandem doctor` checks the rest.',
+    });
   }
   return config;
 }
@@ -107,6 +104,9 @@ function readFile(
   if (raw === unreadable) return { path, file: null };
   const parsed = fileSchema.safeParse(raw ?? {});
   if (!parsed.success) problems.push(...parsed.error.issues.map(describeIssue));
+  problems.push(
+    ...repeatedIds(raw).map(({ path: where, id }) => `${where}: "${id}" is used twice; ids must be unique`),
+  );
   return { path, file: parsed.data ?? null };
 }
 

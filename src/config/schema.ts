@@ -41,6 +41,7 @@ const model = block({
   tier: z.enum(tiers).optional(),
   contextWindow: z.int().min(256).optional(),
   maxOutputTokens: z.int().min(1).optional(),
+  auto: z.boolean().optional(),
   price: block({
     inputUsdPerMTok: usdPerMTok,
     outputUsdPerMTok: usdPerMTok,
@@ -62,14 +63,10 @@ const serverless = block({
     .optional(),
   baseUrl: httpUrl.optional(),
   models: z.array(model).min(1).optional(),
-}).superRefine((backend, context) => {
-  if (!backend.preset && !backend.baseUrl) {
-    context.addIssue({
-      code: 'custom',
-      path: ['baseUrl'],
-      message: `give a baseUrl, or a preset: ${presetIds.join(', ')}`,
-    });
-  }
+}).refine((backend) => Boolean(backend.preset ?? backend.baseUrl), {
+  path: ['baseUrl'],
+  error: `give a baseUrl, or a preset: ${presetIds.join(', ')}`,
+  when: ({ value }) => isObject(value),
 });
 
 const dedicated = block({ ...modelServer, baseUrl: httpUrl, models: z.array(model).min(1).optional() });
@@ -87,21 +84,26 @@ export const fileSchema = block({
       .refine((zone) => IANAZone.isValidZone(zone), { error: 'must be an IANA time zone such as America/New_York' })
       .optional(),
   }).prefault({}),
-}).superRefine((file, context) => {
-  const seen = new Set<string>();
-  for (const kind of ['serverless', 'dedicated'] as const) {
-    for (const [index, { id }] of file[kind].entries()) {
-      if (seen.has(id)) {
-        context.addIssue({
-          code: 'custom',
-          path: [kind, index, 'id'],
-          message: `"${id}" is used twice; ids must be unique`,
-        });
-      }
-      seen.add(id);
-    }
-  }
 });
+
+/** Ids that a raw file uses more than once, by the path of the later use. Reads what it can: the file may have other problems. */
+export function repeatedIds(file: unknown): { path: string; id: string }[] {
+  const seen = new Set<unknown>();
+  return (['serverless', 'dedicated'] as const).flatMap((kind) => {
+    const entries: unknown = isObject(file) ? file[kind] : undefined;
+    return (Array.isArray(entries) ? entries : []).flatMap((entry: unknown, index) => {
+      const id = isObject(entry) ? entry.id : undefined;
+      if (typeof id !== 'string') return [];
+      const repeated = seen.has(id);
+      seen.add(id);
+      return repeated ? [{ path: `${kind}[${index}].id`, id }] : [];
+    });
+  });
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
 
 export type ConfigFile = z.output<typeof fileSchema>;
 export type ModelConfig = z.output<typeof model>;
