@@ -69,8 +69,10 @@ async function checkServices(config: Config, say: Say): Promise<void> {
   try {
     await checkLambda(config, app.fleet, say);
     if (app.backends.length === 0) {
+      // Someone may want GPUs only; without those either, there is nothing to work with.
+      const verdict = app.fleet.isConfigured ? 'note' : 'problem';
       say(
-        'problem',
+        verdict,
         'Models: no backend is configured',
         `Set a provider key (presets: ${presetIds.join(', ')}) or name backends in tandem.yaml.`,
       );

@@ -23,7 +23,7 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   lambda: { may: [...everywhere, 'usage'], types: ['config'] },
   tools: { may: [...everywhere, 'config', 'router', 'lambda', 'usage'] },
   sandbox: { may: ['clock'] },
-  demo: { may: ['version'] },
+  demo: { may: ['money', 'version'] },
   app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'], types: ['sandbox'] },
   stdio: { may: ['errors'], types: ['app'] },
   start: { may: ['app', 'clock', 'config', 'sandbox', 'stdio', 'tools'] },

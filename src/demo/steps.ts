@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatUsd, usdToNano } from '../money.ts';
 import type { Stage } from './index.ts';
 
 export interface Step {
@@ -91,7 +92,9 @@ export const steps: readonly Step[] = [
         const instance = await find(stage, notes.get('instance'));
         const line = `${instance?.status}${instance?.ip ? ` at ${instance.ip}` : ', no address yet'}`;
         if (line !== shown)
-          say.answer(`${line}; age ${instance?.age_seconds} s, cost so far $${instance?.cost_so_far_usd}`);
+          say.answer(
+            `${line}; age ${instance?.age_seconds} s, cost so far ${formatUsd(usdToNano(Number(instance?.cost_so_far_usd)))}`,
+          );
         shown = line;
         return instance?.status === 'active';
       });

@@ -76,6 +76,12 @@ export async function startSandbox({
       control.post('/serverless', async ({ body }) => ({ behaviour: setOverride(serverless, body) }));
       control.post('/dedicated', async ({ body }) => ({ behaviour: setOverride(dedicated, body) }));
       control.post('/lambda', async ({ body }) => lambda.applyFaults(body));
+      control.post('/reset', () => {
+        lambda.resetFaults();
+        serverless.override = null;
+        dedicated.override = null;
+        return { reset: true };
+      });
       control.setErrorHandler(async (error, _request, reply) => {
         const badInput = error instanceof z.ZodError;
         return reply.code(badInput ? 400 : 500).send({ error: badInput ? z.prettifyError(error) : String(error) });
@@ -107,6 +113,11 @@ function setOverride(provider: Provider, body: unknown): BehaviourName | null {
   return provider.override;
 }
 
+/** A model whose name selects a fault: answers when it is named, and is never picked. */
+function faultModel(id: string): string {
+  return `      - {id: ${id}, tier: small, auto: false, contextWindow: ${modelWindowTokens}, price: {inputUsdPerMTok: 0.05, outputUsdPerMTok: 0.08}}`;
+}
+
 /** Prices are made up, in the range of the market of 2026. */
 function configFor(url: string): string {
   return `serverless:
@@ -116,6 +127,7 @@ function configFor(url: string): string {
     models:
       - {id: small-8b, tier: small, contextWindow: ${modelWindowTokens}, price: {inputUsdPerMTok: 0.05, outputUsdPerMTok: 0.08}}
       - {id: medium-32b, tier: medium, contextWindow: ${modelWindowTokens}, price: {inputUsdPerMTok: 0.2, outputUsdPerMTok: 0.4}}
+${Object.keys(behaviours).map(faultModel).join('\n')}
 dedicated:
   - id: ${boxName}
     baseUrl: ${url}/dedicated/v1

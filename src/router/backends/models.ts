@@ -35,7 +35,7 @@ export function configuredModels(models: readonly ModelConfig[], catalogue: read
       contextWindowTokens: model.contextWindow ?? known?.contextWindowTokens ?? null,
       maxOutputTokens: model.maxOutputTokens ?? null,
       price,
-      auto: true,
+      auto: model.auto ?? true,
     };
   });
 }
