@@ -73,8 +73,9 @@ export class AppError extends Error {
 
   /** What happened, then what to do next: the form in which people and models read it. */
   get text(): string {
-    if (!this.next) return this.message;
-    return this.message + (this.message.endsWith('\n') ? '' : ' ') + this.next;
+    const next = this.next ?? (this.isRetryable ? 'Try again in a moment.' : '');
+    const gap = next === '' || this.message.endsWith('\n') ? '' : ' ';
+    return this.message + gap + next;
   }
 }
 

@@ -46,7 +46,7 @@ export const complete = defineTool({
     ];
     const attempts = (output.attempts ?? []).map(
       (attempt) =>
-        `  ${attempt.backend}/${attempt.model}: ${attempt.error ?? 'answered'} (${milliseconds(attempt.latency_ms as number)})`,
+        `  ${attempt.backend}/${attempt.model}: ${attempt.error ?? 'answered'} (${milliseconds(attempt.latency_ms as number)}, ${usd(attempt.cost_usd as number | null)})`,
     );
     const tried = attempts.length > 0 ? `\nAttempts:\n${attempts.join('\n')}` : '';
     return `${output.text}\n\n— ${answered.join(' · ')}\n${output.why}${tried}`;

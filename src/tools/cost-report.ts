@@ -144,12 +144,13 @@ export function render({
   const rows = groups.map((group) => [
     group.key,
     String(group.answered),
+    String(group.attempts),
     percent(group.error_rate),
     String(group.input_tokens),
     String(group.output_tokens),
     usd(group.token_cost_usd),
     usd(group.gpu_cost_usd),
-    usd(group.cost_per_request_usd),
+    group.cost_per_request_usd === null ? '–' : usd(group.cost_per_request_usd),
     milliseconds(group.p50_ms),
     milliseconds(group.p95_ms),
     milliseconds(group.p99_ms),
@@ -166,7 +167,7 @@ export function render({
   return [
     `${period.from} to ${period.to} (${period.time_zone})`,
     `${totals.requests} requests, ${totals.answered} answered, ${percent(totals.error_rate)} failed; ${totals.input_tokens} tokens in, ${totals.output_tokens} out.`,
-    `Cost ${usd(totals.cost_usd)} = tokens ${usd(totals.token_cost_usd)} + GPU time ${usd(totals.gpu_cost_usd)}; ${usd(totals.cost_per_request_usd)} per answered request.`,
+    `Cost ${usd(totals.cost_usd)} = tokens ${usd(totals.token_cost_usd)} + GPU time ${usd(totals.gpu_cost_usd)}; ${totals.cost_per_request_usd === null ? 'nothing was answered' : `${usd(totals.cost_per_request_usd)} per answered request`}.`,
     `Latency P50 ${milliseconds(totals.p50_ms)}, P95 ${milliseconds(totals.p95_ms)}, P99 ${milliseconds(totals.p99_ms)}; serverless ${percent(totals.serverless_share)}, dedicated ${percent(totals.dedicated_share)}.`,
     ...(groups.length > 0
       ? [
@@ -175,6 +176,7 @@ export function render({
             [
               groupBy,
               'answered',
+              'attempts',
               'errors',
               'tokens in',
               'out',

@@ -69,6 +69,16 @@ export const routeExplain = defineTool({
       String(candidate.suitability),
       String(candidate.reason),
     ]);
+    const details = output.candidates
+      .filter((candidate) => 'worst_cost_usd' in candidate)
+      .map((candidate) => [
+        `${candidate.backend}/${candidate.model}`,
+        `${candidate.kind}, ${candidate.tier}`,
+        String(candidate.max_tokens),
+        usd(candidate.worst_cost_usd as number | null),
+        usd(candidate.value_usd as number),
+        priceOrigin(candidate),
+      ]);
     const changes =
       output.would_change.length > 0
         ? output.would_change.map((change) => `- ${change}`).join('\n')
@@ -78,11 +88,19 @@ export const routeExplain = defineTool({
       `Score ${output.score} (${moved || 'no feature moved it'}); about ${output.input_tokens} tokens in, ${output.expected_output_tokens} out. Order: ${output.order.join(', ') || 'none'}.`,
       '',
       table(['candidate', 'verdict', 'cost', 'latency', 'suits', 'reason'], rows),
+      ...(details.length > 0
+        ? ['', table(['candidate', 'kind', 'max_tokens', 'at most', 'value', 'price from'], details)]
+        : []),
       '',
       `What would change the decision:\n${changes}`,
     ].join('\n');
   },
 });
+
+function priceOrigin({ kind, price_source: source, price_as_of: asOf }: Record<string, unknown>): string {
+  if (kind === 'dedicated') return 'its minutes';
+  return source ? `${source}${asOf ? ` of ${asOf}` : ''}` : 'unknown';
+}
 
 function signed(value: number): string {
   return value < 0 ? String(value) : `+${value}`;

@@ -68,13 +68,14 @@ describe('route_explain', () => {
           ],
         }),
     });
-    const { result } = await call('route_explain', { prompt: 'hi', response_format: 'detailed' });
+    const { result, text } = await call('route_explain', { prompt: 'hi', response_format: 'detailed' });
     expect(result.candidates[0]).toMatchObject({
       model: 'openai/gpt-oss-20b',
       tier: 'small',
       price_source: 'snapshot',
       price_as_of: '2026-07-02',
     });
+    expect(text).toContain('snapshot of 2026-07-02');
   });
 
   it('explains also when nothing can take the request', async () => {
