@@ -9,9 +9,8 @@ import { errorFromAnswer } from './errors.ts';
 import type { Pacer } from './pacer.ts';
 import * as wire from './schema.ts';
 
-const requestTimeoutMs = 15_000;
-/** Launches have been seen to take more than 30 s to answer. */
-const launchTimeoutMs = 30_000;
+/** Real time. Launches have been seen to take more than 30 s to answer; the caller finds those by their tag. */
+const usualTimeoutsMs = { request: 15_000, launch: 30_000 };
 const getRetries = 3;
 /** A longer Retry-After is reported to the caller instead of being waited for. */
 const longestWaitMs = 20_000;
@@ -49,13 +48,22 @@ export class LambdaClient {
   readonly #pacer: Pacer;
   readonly #clock: Clock;
   readonly #dispatcher: Dispatcher;
+  readonly #timeoutsMs: { request: number; launch: number };
 
-  constructor(parts: { baseUrl: string; apiKey: Secret; pacer: Pacer; clock: Clock; dispatcher: Dispatcher }) {
+  constructor(parts: {
+    baseUrl: string;
+    apiKey: Secret;
+    pacer: Pacer;
+    clock: Clock;
+    dispatcher: Dispatcher;
+    timeoutsMs?: { request: number; launch: number };
+  }) {
     this.#baseUrl = parts.baseUrl;
     this.#apiKey = parts.apiKey;
     this.#pacer = parts.pacer;
     this.#clock = parts.clock;
     this.#dispatcher = parts.dispatcher;
+    this.#timeoutsMs = parts.timeoutsMs ?? usualTimeoutsMs;
   }
 
   listInstanceTypes(signal: AbortSignal) {
@@ -258,11 +266,12 @@ export class LambdaClient {
     call: Call<Schema>,
   ): Promise<{ data: z.output<Schema>; pageToken: string | null }> {
     const { method, path, signal } = call;
-    const launching = path === '/instance-operations/launch';
+    const kind = path === '/instance-operations/launch' ? 'launch' : 'request';
     const key = await this.#apiKey.read();
-    await this.#pacer.turn(launching ? 'launch' : 'request', signal);
-    signal.throwIfAborted();
-    const limit = AbortSignal.timeout(launching ? launchTimeoutMs : requestTimeoutMs);
+    // It rejects only when aborted.
+    await this.#pacer.turn(kind, signal).catch(() => undefined);
+    if (signal.aborted) throw abortReason(signal);
+    const limit = AbortSignal.timeout(this.#timeoutsMs[kind]);
     const url = new URL(this.#baseUrl + path);
     for (const [name, value] of Object.entries(call.query ?? {}))
       if (value !== undefined) url.searchParams.set(name, value);
@@ -315,7 +324,8 @@ export class LambdaClient {
       this.#apiKey.origin,
       this.#clock.nowMs(),
     );
-    if (error.code === 'rate_limited') this.#pacer.holdBack(Math.min(error.retryAfterMs ?? 2_000, longestWaitMs));
+    const waitMs = error.retryAfterMs ?? (error.code === 'rate_limited' ? 2_000 : 0);
+    this.#pacer.holdBack(Math.min(waitMs, longestWaitMs));
     return error;
   }
 }

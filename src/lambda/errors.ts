@@ -2,8 +2,11 @@ import { AppError, type ErrorCode } from '../errors.ts';
 import { describeBody, parseJson, parseRetryAfter } from '../http.ts';
 import { errorSchema } from './schema.ts';
 
-/** Lambda's codes -> ours. Messages may change, codes may not; unknown codes are judged by their status. */
-const codes: Record<string, { code: ErrorCode; next: string }> = {
+/**
+ * Lambda's codes -> ours. Messages may change, codes may not; unknown codes are judged by their status. Where `next`
+ * is null, trying again is all there is to do.
+ */
+const codes: Record<string, { code: ErrorCode; next: string | null }> = {
   'global/account-inactive': {
     code: 'forbidden',
     next: "Check the account's e-mail confirmation and payment method in Lambda's console.",
@@ -21,8 +24,8 @@ const codes: Record<string, { code: ErrorCode; next: string }> = {
     next: "Ask Lambda to raise the account's quota, or terminate something.",
   },
   'global/duplicate': { code: 'duplicate_name', next: 'Choose another name.' },
-  'global/conflict': { code: 'conflict', next: 'Try again in a moment.' },
-  'global/internal-error': { code: 'upstream_unavailable', next: 'Try again in a moment.' },
+  'global/conflict': { code: 'conflict', next: null },
+  'global/internal-error': { code: 'upstream_unavailable', next: null },
   'instance-operations/launch/insufficient-capacity': {
     code: 'capacity_unavailable',
     next: 'Capacity comes and goes within minutes: try another region or type, or try again.',
@@ -48,24 +51,22 @@ export function errorFromAnswer(
   const requestId = parsed.success && parsed.data.error.request_id ? `, request ${parsed.data.error.request_id}` : '';
   const said = [describeBody(body), parsed.success ? parsed.data.error.suggestion : null].filter(Boolean).join(' ');
   const happened = `Lambda Cloud: ${said.replace(/\.$/, '')} (HTTP ${status}${wireCode ? `, ${wireCode}` : ''}${requestId}).`;
-  const options = { httpStatus: status };
+  const retryAfterMs = parseRetryAfter(retryAfter, nowMs);
+  const again = retryAfterMs === undefined ? 'Try again in a moment.' : `Try again in ${inWords(retryAfterMs)}.`;
+  const options = { httpStatus: status, ...(retryAfterMs !== undefined && { retryAfterMs }) };
 
   if (status === 401 || wireCode === 'global/invalid-api-key') {
     const next = `Check the key in ${keyOrigin}; keys are made in Lambda's console under API keys.`;
     return new AppError('unauthorized', `Lambda Cloud refused the API key (HTTP ${status}).`, { next, ...options });
   }
   if (status === 429) {
-    const retryAfterMs = parseRetryAfter(retryAfter, nowMs);
-    return new AppError('rate_limited', 'Lambda Cloud limits the rate (HTTP 429).', {
-      next: 'Another program may use the same account; try again in a moment.',
-      ...options,
-      ...(retryAfterMs !== undefined && { retryAfterMs }),
-    });
+    const next = `Another program may use the same account. ${again}`;
+    return new AppError('rate_limited', 'Lambda Cloud limits the rate (HTTP 429).', { next, ...options });
   }
   const known = wireCode === null ? undefined : codes[wireCode];
-  if (known) return new AppError(known.code, happened, { next: known.next, ...options });
+  if (known) return new AppError(known.code, happened, { next: known.next ?? again, ...options });
   if (status >= 500 || wireCode?.startsWith('provider/')) {
-    return new AppError('upstream_unavailable', happened, { next: 'Try again in a moment.', ...options });
+    return new AppError('upstream_unavailable', happened, { next: again, ...options });
   }
   if (status === 403) {
     return new AppError('forbidden', happened, {
@@ -74,4 +75,8 @@ export function errorFromAnswer(
     });
   }
   return new AppError('upstream_rejected', happened, options);
+}
+
+function inWords(ms: number): string {
+  return ms < 120_000 ? `${Math.ceil(ms / 1000)} s` : `${Math.ceil(ms / 60_000)} min`;
 }

@@ -1,14 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock.ts';
-import { AppError } from '../errors.ts';
+import { AppError, abortReason } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type InstanceCost, type InstanceLedger, type InstanceRow, instanceCost } from '../usage/instances.ts';
+import type { InstanceLedger } from '../usage/instances.ts';
 import type { LambdaClient } from './client.ts';
+import { type FleetInstance, intentTag, join, rowOf, unconfirmedInstance } from './fleet-instance.ts';
 import type { LaunchPlan } from './plan.ts';
 import type { Instance, InstanceType } from './schema.ts';
 
-/** How a machine says that Tandem launched it, and for which intent. Readable by anyone with the key. */
-export const intentTag = 'tandem-intent';
 const managedTag = { key: 'managed-by', value: 'tandem' };
 
 /** Until a launch whose answer was lost counts as not made. Reports speak of up to three minutes. */
@@ -22,25 +21,6 @@ const terminatePollMs = 2_000;
 const terminateTries = 2;
 
 const gone = ['terminating', 'terminated', 'preempted'];
-
-/** A machine as the tools show it: what the cloud says and what the ledger knows, joined. */
-export interface FleetInstance {
-  /** Lambda's id; null while a launch is not confirmed. */
-  id: string | null;
-  /** The ledger's; null when Tandem has no row for it. */
-  intentId: string | null;
-  name: string;
-  instanceType: string;
-  region: string;
-  status: string;
-  ip: string | null;
-  priceCentsPerHour: number;
-  /** Since the launch request, or since it was first healthy; null when nobody knows. */
-  ageMs: number | null;
-  /** Null for machines that Tandem did not launch and has no start of. */
-  cost: InstanceCost | null;
-  managed: boolean;
-}
 
 export interface LaunchResult {
   status: 'launching' | 'unconfirmed';
@@ -67,6 +47,7 @@ export interface FleetParts {
 export class Fleet {
   readonly #parts: FleetParts;
   readonly #closing = new AbortController();
+  readonly #launches = new Set<Promise<unknown>>();
   #watching: Promise<void> | undefined;
 
   constructor(parts: FleetParts) {
@@ -102,71 +83,75 @@ export class Fleet {
 
   /**
    * Launches what the plan says, exactly once: the intent is written first, the machine carries its id in a tag, and
-   * when the answer is lost the machine is looked for, never launched again. Waits at most `waitMs` (real time) for
-   * the outcome; after that the work goes on in the background.
+   * when the answer is lost the machine is looked for, never launched again. Waits for the outcome for `waitMs` (real
+   * time) and until `signal` is aborted; after that the work goes on in the background.
    */
-  async launch(plan: LaunchPlan, waitMs: number): Promise<LaunchResult> {
+  async launch(plan: LaunchPlan, waitMs: number, signal: AbortSignal): Promise<LaunchResult> {
+    if (signal.aborted) throw abortReason(signal);
+    const { client } = this;
     const intentId = randomBytes(8).toString('hex');
     await this.#parts.instances.openIntent({ intentId, ...plan });
-    const outcome = this.#send(intentId, plan);
+    const outcome = this.#send(client, intentId, plan);
+    this.#launches.add(outcome);
+    outcome
+      .catch((error: unknown) => this.#parts.log.warn({ error, intent: intentId }, 'a launch failed'))
+      .finally(() => this.#launches.delete(outcome));
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<LaunchResult>((resolve) => {
-      timer = setTimeout(() => resolve({ status: 'unconfirmed', instanceId: null, adopted: false }), waitMs);
+      const end = () => resolve({ status: 'unconfirmed', instanceId: null, adopted: false });
+      timer = setTimeout(end, waitMs);
+      signal.addEventListener('abort', end, { once: true });
+      if (signal.aborted) end();
     });
-    try {
-      return await Promise.race([outcome, patience]);
-    } finally {
-      clearTimeout(timer);
-      outcome.catch((error: unknown) => this.#parts.log.warn({ error, intent: intentId }, 'a launch failed'));
-    }
+    return Promise.race([outcome, patience]).finally(() => clearTimeout(timer));
   }
 
-  async #send(intentId: string, plan: LaunchPlan): Promise<LaunchResult> {
+  async #send(client: LambdaClient, intentId: string, plan: LaunchPlan): Promise<LaunchResult> {
     const { instances, log } = this.#parts;
     const signal = this.#closing.signal;
     const request = { ...plan, tags: [managedTag, { key: intentTag, value: intentId }] };
     try {
-      const instanceId = await this.client.launch(request, signal);
-      await instances.launched(intentId, instanceId);
+      const instanceId = await client.launch(request, signal);
+      // It runs, whatever becomes of this row: one that stays an intent is adopted by the next list.
+      await instances
+        .launched(intentId, instanceId)
+        .catch((error: unknown) => log.error({ error, instanceId }, 'a launch could not be recorded'));
       this.watch();
       return { status: 'launching', instanceId, adopted: false };
     } catch (error) {
-      if (!(error instanceof AppError) || isRefusal(error)) {
+      if (isRefusal(error)) {
         await instances.notLaunched(intentId);
         throw error;
       }
-      log.warn({ intent: intentId, error: error.message }, 'the answer to a launch was lost; looking for the machine');
+      log.warn({ intent: intentId, error }, 'the answer to a launch was lost; looking for the machine');
       await instances.unconfirmed(intentId);
       return this.#adopt(intentId, signal);
     }
   }
 
-  /** Looks for the machine of an unanswered launch until it shows up or certainly would have. */
+  /** Looks for the machine of an unanswered launch until a list shows it, or has given it up. */
   async #adopt(intentId: string, signal: AbortSignal): Promise<LaunchResult> {
     const { clock, log } = this.#parts;
-    const untilMs = clock.nowMs() + adoptWithinMs;
-    while (clock.nowMs() < untilMs) {
-      try {
-        const found = (await this.list(signal)).find(
-          (instance) => instance.id !== null && instance.intentId === intentId,
-        );
-        if (found) {
-          this.watch();
-          return { status: 'launching', instanceId: found.id, adopted: true };
-        }
-      } catch (error) {
+    for (;;) {
+      const listed = await this.list(signal).catch((error: unknown) => {
         signal.throwIfAborted();
         log.debug({ error }, 'the list of instances could not be read; trying again');
+        return null;
+      });
+      const ours = listed?.find((instance) => instance.intentId === intentId);
+      if (ours?.id) {
+        this.watch();
+        return { status: 'launching', instanceId: ours.id, adopted: true };
+      }
+      if (listed && !ours) {
+        throw new AppError(
+          'upstream_unavailable',
+          'The launch was not answered and no machine turned up within five minutes.',
+          { next: 'It counts as not launched; if it turns up later, list_gpu_instances will show it as ours.' },
+        );
       }
       await clock.sleep(adoptPollMs, signal);
     }
-    throw new AppError(
-      'upstream_unavailable',
-      'The launch was not answered and no machine turned up within five minutes.',
-      {
-        next: 'It counts as not launched; if it turns up later, list_gpu_instances will show it as ours.',
-      },
-    );
   }
 
   /** The machines meant by ids or names. Throws `not_found` with what there is when one is unknown. */
@@ -209,11 +194,11 @@ export class Fleet {
         const missing = waiting.filter((id) => !answered.includes(id));
         if (missing.length > 0) log.warn({ missing }, 'Lambda Cloud did not confirm the termination of all instances');
       } catch (error) {
-        if (!(error instanceof AppError) || isRefusal(error)) {
+        if (isRefusal(error)) {
           await instances.terminateFailed(waiting);
           throw error;
         }
-        log.warn({ error: error.message }, 'the answer to a termination was lost; checking');
+        log.warn({ error }, 'the answer to a termination was lost; checking');
       }
       for (const [id, status] of await this.#gone(waiting, answered, signal)) statuses.set(id, status);
       waiting = waiting.filter((id) => !statuses.has(id));
@@ -241,7 +226,10 @@ export class Fleet {
         log.warn({ error }, 'the list of instances could not be read after a termination');
         return null;
       });
-      if (listed === null) return new Map(answered.map((id) => [id, 'terminating']));
+      if (listed === null) {
+        for (const id of answered) if (!statuses.has(id)) statuses.set(id, 'terminating');
+        return statuses;
+      }
       for (const id of ids) {
         const status = listed.find((instance) => instance.id === id)?.status;
         if (status === undefined || gone.includes(status))
@@ -278,12 +266,12 @@ export class Fleet {
 
   async close(): Promise<void> {
     this.#closing.abort(new AppError('cancelled', 'Tandem is closing.'));
-    await this.#watching;
+    await Promise.allSettled([...this.#launches, this.#watching]);
   }
 
   /** The account against the ledger: adopts by tag, notes what is seen, gives up launches that never showed. */
   async #reconcile(listed: readonly Instance[], listedAtMs: number): Promise<void> {
-    const { instances, clock, log } = this.#parts;
+    const { instances, log } = this.#parts;
     const rows = await instances.known();
     const sightings = listed.flatMap((instance) => {
       const row = rowOf(instance, rows);
@@ -293,8 +281,7 @@ export class Fleet {
     for (const row of rows) {
       const open = row.status === 'intent' || row.status === 'unconfirmed';
       if (!open || sightings.some(({ intentId }) => intentId === row.intent_id)) continue;
-      if (listedAtMs - row.requested_at_ms < adoptWithinMs || clock.nowMs() - row.requested_at_ms < adoptWithinMs)
-        continue;
+      if (listedAtMs - row.requested_at_ms < adoptWithinMs) continue;
       log.warn(
         { intent: row.intent_id, name: row.name },
         'a launch without answer never showed up; it counts as not launched',
@@ -304,50 +291,12 @@ export class Fleet {
   }
 }
 
-/** A clear no: nothing was changed. Everything else (time-outs, 5xx, 429, unreadable answers) may have been carried out. */
-function isRefusal(error: AppError): boolean {
-  const status = error.httpStatus;
-  return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
-}
-
-function intentIdOf(instance: Instance): string | undefined {
-  return instance.tags.find((tag) => tag.key === intentTag)?.value;
-}
-
-function rowOf(instance: Instance, rows: readonly InstanceRow[]): InstanceRow | undefined {
-  const intentId = intentIdOf(instance);
-  return rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
-}
-
-function join(instance: Instance, row: InstanceRow | undefined, nowMs: number): FleetInstance {
-  const startMs = row?.requested_at_ms ?? instance.firstHealthyAtMs;
-  return {
-    id: instance.id,
-    intentId: row?.intent_id ?? null,
-    name: instance.name ?? instance.hostname ?? instance.id,
-    instanceType: instance.type.name,
-    region: instance.region,
-    status: instance.status,
-    ip: instance.ip,
-    priceCentsPerHour: row?.price_cents_per_hour ?? instance.type.priceCentsPerHour,
-    ageMs: startMs === null ? null : nowMs - startMs,
-    cost: row ? instanceCost(row, 0, nowMs, nowMs) : null,
-    managed: row !== undefined || intentIdOf(instance) !== undefined,
-  };
-}
-
-function unconfirmedInstance(row: InstanceRow, nowMs: number): FleetInstance {
-  return {
-    id: null,
-    intentId: row.intent_id,
-    name: row.name,
-    instanceType: row.instance_type,
-    region: row.region,
-    status: 'unconfirmed',
-    ip: null,
-    priceCentsPerHour: row.price_cents_per_hour,
-    ageMs: nowMs - row.requested_at_ms,
-    cost: null,
-    managed: true,
-  };
+/**
+ * A clear no: nothing was changed. Everything else (time-outs, 5xx, 429, unreadable answers, bugs of ours) may have
+ * been carried out, and so may what Lambda calls an internal error or its provider's, whatever the status.
+ */
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof AppError) || error.code === 'upstream_unavailable') return false;
+  const { httpStatus = 0 } = error;
+  return httpStatus >= 400 && httpStatus < 500 && httpStatus !== 408 && httpStatus !== 429;
 }

@@ -52,7 +52,9 @@ export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSi
       'invalid_input',
       `Filesystem "${elsewhere.name}" is in ${elsewhere.region}, the launch would be in ${region}.`,
       {
-        next: `Give region: ${elsewhere.region}.`,
+        next: filesystems.every((filesystem) => filesystem.region === elsewhere.region)
+          ? `Give region: ${elsewhere.region}.`
+          : 'A machine can mount only filesystems of its own region: leave out the others.',
       },
     );
   }
@@ -123,9 +125,8 @@ function alternatives(types: InstanceType[], type: InstanceType, limitNanoUsd: n
     )
     .slice(0, 4)
     .map((other) => `${other.name} (${formatUsd(instanceCostNano(other.priceCentsPerHour, hourMs))}/h)`);
-  return others.length > 0
-    ? `With capacity now: ${others.join(', ')}.`
-    : 'No other type has capacity now; try again later.';
+  if (others.length > 0) return `With capacity now: ${others.join(', ')}.`;
+  return `No other type ${limitNanoUsd < Number.POSITIVE_INFINITY ? 'within the limit ' : ''}has capacity now; try again later.`;
 }
 
 async function requireSshKey(fleet: Fleet, wanted: string | undefined, signal: AbortSignal): Promise<string> {

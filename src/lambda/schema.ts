@@ -187,7 +187,7 @@ export const auditEventsSchema = z.array(
 );
 export type AuditEvent = z.output<typeof auditEventsSchema>[number];
 
-export const emptySchema = z.unknown().transform(() => undefined);
+export const emptySchema = z.object({}).transform(() => undefined);
 
 export const errorSchema = z.object({
   error: z.object({

@@ -59,13 +59,16 @@ export const launchInstance = defineTool({
     const proposal = { tool: name, subject: wish, plan: propose, question };
     let confirmed: Confirmed<LaunchPlan & Money> = await context.confirm({ ...proposal, token });
     let note = '';
-    if (confirmed.status === 'confirmed' && token !== undefined) {
-      // The yes was given for a price; a higher one needs a new yes.
+    while (confirmed.status === 'confirmed') {
+      // The yes was given for a price, maybe a while ago; a higher one needs a new yes.
       const before = confirmed.plan.priceCentsPerHour;
-      if ((await currentPriceCents(fleet, confirmed.plan, signal)) > before) {
-        note = `The price has gone up since the plan was shown (it was ${usd(before / 100)} an hour). `;
-        confirmed = await context.confirm({ ...proposal, token: undefined });
+      const priceCentsPerHour = await currentPriceCents(fleet, confirmed.plan, signal);
+      if (priceCentsPerHour <= before) {
+        confirmed = { ...confirmed, plan: { ...confirmed.plan, priceCentsPerHour } };
+        break;
       }
+      note = `The price has gone up since the plan was shown (it was ${usd(before / 100)} an hour). `;
+      confirmed = await context.confirm({ ...proposal, token: undefined });
     }
     const plan = present(confirmed.plan);
     if (confirmed.status === 'confirm_required') {
@@ -78,7 +81,7 @@ export const launchInstance = defineTool({
     }
     if (confirmed.status === 'declined')
       return { status: 'declined' as const, plan, note: 'The person declined. Nothing was launched.' };
-    const result = await fleet.launch(confirmed.plan, waitMs);
+    const result = await fleet.launch(confirmed.plan, waitMs, signal);
     return { status: result.status, plan, note: note + noteOn(result), instance_id: result.instanceId };
   },
   render({ status, plan, note, confirm_token: token, instance_id: id }) {

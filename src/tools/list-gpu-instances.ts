@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { FleetInstance } from '../lambda/fleet.ts';
+import type { FleetInstance } from '../lambda/fleet-instance.ts';
 import { instanceCostNano, nanoToUsd } from '../money.ts';
 import { duration, table, usd } from './text.ts';
 import { defineTool, type ToolContext } from './tool.ts';
@@ -32,12 +32,13 @@ export const listGpuInstances = defineTool({
       duration(instance.age_seconds === null ? null : Number(instance.age_seconds) * 1000),
       `${usd(Number(instance.price_usd_per_hour))}/h`,
       usd(instance.cost_so_far_usd as number | null),
+      usd(instance.cost_upper_bound_usd as number | null),
       String(instance.endpoint ?? '–'),
       instance.managed ? 'yes' : 'no',
       instance.id ?? 'not known yet',
     ]);
     return table(
-      ['name', 'type', 'region', 'status', 'ip', 'age', 'price', 'cost so far', 'endpoint', 'managed', 'id'],
+      ['name', 'type', 'region', 'status', 'ip', 'age', 'price', 'cost so far', 'at most', 'endpoint', 'managed', 'id'],
       rows,
     );
   },

@@ -1,0 +1,67 @@
+import { type InstanceCost, type InstanceRow, instanceCost } from '../usage/instances.ts';
+import type { Instance } from './schema.ts';
+
+/** How a machine says that Tandem launched it, and for which intent. Readable by anyone with the key. */
+export const intentTag = 'tandem-intent';
+
+/** A machine as the tools show it: what the cloud says and what the ledger knows, joined. */
+export interface FleetInstance {
+  /** Lambda's id; null while a launch is not confirmed. */
+  id: string | null;
+  /** The ledger's; null when Tandem has no row for it. */
+  intentId: string | null;
+  name: string;
+  instanceType: string;
+  region: string;
+  status: string;
+  ip: string | null;
+  priceCentsPerHour: number;
+  /** Since the launch request, or since it was first healthy; null when nobody knows. */
+  ageMs: number | null;
+  /** Null for machines that Tandem did not launch and has no start of. */
+  cost: InstanceCost | null;
+  managed: boolean;
+}
+
+function intentIdOf(instance: Instance): string | undefined {
+  return instance.tags.find((tag) => tag.key === intentTag)?.value;
+}
+
+/** The ledger's row for a machine: by the intent in its tag, else by its id. */
+export function rowOf(instance: Instance, rows: readonly InstanceRow[]): InstanceRow | undefined {
+  const intentId = intentIdOf(instance);
+  return rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
+}
+
+export function join(instance: Instance, row: InstanceRow | undefined, nowMs: number): FleetInstance {
+  const startMs = row?.requested_at_ms ?? instance.firstHealthyAtMs;
+  return {
+    id: instance.id,
+    intentId: row?.intent_id ?? null,
+    name: instance.name ?? instance.hostname ?? instance.id,
+    instanceType: instance.type.name,
+    region: instance.region,
+    status: instance.status,
+    ip: instance.ip,
+    priceCentsPerHour: row?.price_cents_per_hour ?? instance.type.priceCentsPerHour,
+    ageMs: startMs === null ? null : nowMs - startMs,
+    cost: row ? instanceCost(row, 0, nowMs, nowMs) : null,
+    managed: row !== undefined || intentIdOf(instance) !== undefined,
+  };
+}
+
+export function unconfirmedInstance(row: InstanceRow, nowMs: number): FleetInstance {
+  return {
+    id: null,
+    intentId: row.intent_id,
+    name: row.name,
+    instanceType: row.instance_type,
+    region: row.region,
+    status: 'unconfirmed',
+    ip: null,
+    priceCentsPerHour: row.price_cents_per_hour,
+    ageMs: nowMs - row.requested_at_ms,
+    cost: null,
+    managed: true,
+  };
+}
