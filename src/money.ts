@@ -28,7 +28,7 @@ export function billedMinutes(durationMs: number): number {
   return Math.ceil(Math.max(0, durationMs) / msPerMinute);
 }
 
-/** `$12.30` from a cent up, more digits below it, `unknown` for null. */
+/** `$12.30` from ten cents up, three significant digits below (`$0.0512`), `unknown` for null. */
 export function formatUsd(nanoUsd: number | null): string {
   if (nanoUsd === null) return 'unknown';
   const usd = nanoUsd / nanoPerUsd;

@@ -27,7 +27,8 @@ export class Calendar {
 
   /** The start of the local day `days` before the one that `ms` is in. */
   startOfDayBefore(ms: number, days: number): number {
-    return DateTime.fromMillis(ms, { zone: this.timeZone }).startOf('day').minus({ days }).toMillis();
+    const today = startOf(DateTime.fromMillis(ms, { zone: this.timeZone }), 'day');
+    return startOf(today.minus({ days }), 'day').toMillis();
   }
 
   /** A date (`2026-11-01`, local midnight) or an ISO time. `null` when it is neither. */
@@ -43,6 +44,15 @@ export class Calendar {
 }
 
 function period(moment: DateTime, unit: 'day' | 'month', format: string): Period {
+  const start = startOf(moment, unit);
+  // The start of the next, and not a day later: where clocks go forward at midnight, a day begins at 01:00.
+  const end = startOf(start.plus({ [unit]: 1 }), unit);
+  return { name: start.toFormat(format), startMs: start.toMillis(), endMs: end.toMillis() };
+}
+
+/** Where clocks go back to midnight there are two of them, and Luxon takes the second. */
+function startOf(moment: DateTime, unit: 'day' | 'month'): DateTime {
   const start = moment.startOf(unit);
-  return { name: start.toFormat(format), startMs: start.toMillis(), endMs: start.plus({ [unit]: 1 }).toMillis() };
+  const hourBefore = start.minus({ hours: 1 });
+  return hourBefore.day === start.day ? hourBefore : start;
 }

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
 import { AppError, type ErrorCode } from '../errors.ts';
 import { migrations } from './migrations/index.ts';
@@ -14,6 +15,7 @@ export type Queries = Kysely<Tables>;
 
 /** How long a statement waits for another process's lock. It blocks this process too, so it is short. */
 const lockTimeoutMs = 2_000;
+const walRetryMs = 20;
 const cachedStatements = 200;
 
 export interface Database {
@@ -36,8 +38,8 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     return new open(path, { timeout: lockTimeoutMs });
   });
   try {
+    await useWal(raw, path);
     guard(path, () => {
-      raw.exec('PRAGMA journal_mode = WAL');
       raw.exec('PRAGMA synchronous = NORMAL');
       migrate(raw, path);
     });
@@ -62,7 +64,11 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
           throw error;
         }
       }),
-    close: () => read.destroy(),
+    async close() {
+      // libsql leaves the log beside the file when it closes; the file alone should hold everything.
+      await sql`PRAGMA wal_checkpoint(TRUNCATE)`.execute(read).catch(() => undefined);
+      await read.destroy();
+    },
   };
 }
 
@@ -78,6 +84,21 @@ interface RawDatabase {
   close(): void;
 }
 type SqliteConstructor = new (path: string, options: { timeout: number }) => RawDatabase;
+
+/** SQLite does not wait for the lock that this takes on a fresh file: when several processes start at once, we do. */
+async function useWal(raw: RawDatabase, path: string): Promise<void> {
+  const giveUpAt = performance.now() + lockTimeoutMs;
+  for (;;) {
+    try {
+      guard(path, () => raw.exec('PRAGMA journal_mode = WAL'));
+      return;
+    } catch (error) {
+      const locked = error instanceof AppError && error.code === 'database_locked';
+      if (!locked || performance.now() > giveUpAt) throw error;
+      await delay(walRetryMs);
+    }
+  }
+}
 
 /** Numbered steps, each run once, in one transaction; the file's `user_version` says how far it got. */
 function migrate(raw: RawDatabase, path: string): void {

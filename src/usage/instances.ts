@@ -88,11 +88,11 @@ export class InstanceLedger {
   }
 
   async unconfirmed(intentId: string): Promise<void> {
-    await this.#set(intentId, { status: 'unconfirmed' });
+    await this.#setUnseen(intentId, { status: 'unconfirmed' });
   }
 
   async notLaunched(intentId: string): Promise<void> {
-    await this.#set(intentId, { status: 'not_launched', reserved_nano_usd: 0 });
+    await this.#setUnseen(intentId, { status: 'not_launched', reserved_nano_usd: 0 });
   }
 
   async terminateRequested(instanceIds: string[]): Promise<void> {
@@ -155,10 +155,20 @@ export class InstanceLedger {
   async #set(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
     await this.#database.read.updateTable('instance').set(changes).where('intent_id', '=', intentId).execute();
   }
+
+  /** Leaves a machine alone that somebody has seen: a list, here or in another process, may beat the launch's answer. */
+  async #setUnseen(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
+    await this.#database.read
+      .updateTable('instance')
+      .set(changes)
+      .where('intent_id', '=', intentId)
+      .where('launched_at_ms', 'is', null)
+      .execute();
+  }
 }
 
 function isMissing(row: InstanceRow, listedAtMs: number): boolean {
-  if (row.launched_at_ms === null || row.gone_at_ms !== null) return false;
+  if (row.launched_at_ms === null || row.gone_at_ms !== null || listedAtMs < row.launched_at_ms) return false;
   return row.terminate_requested_at_ms !== null || listedAtMs > row.launched_at_ms + listedWithinMs;
 }
 
@@ -195,21 +205,21 @@ export interface InstanceCost {
   minutes: number;
   /** From first `active` seen until its termination was asked for. */
   costNanoUsd: number;
-  /** From the launch request until it was gone: what it can have cost at most. */
+  /** That, and the time from the launch request until it was gone besides: what it can have cost at most. */
   upperNanoUsd: number;
 }
 
 /** What a machine's time within a span cost. Parts of one life add up to the whole to the nano-dollar. */
 export function instanceCost(row: InstanceRow, fromMs: number, toMs: number, nowMs: number): InstanceCost {
-  const endMs = row.terminate_requested_at_ms ?? row.gone_at_ms ?? nowMs;
-  const upperEndMs = row.gone_at_ms ?? nowMs;
-  const until = (startMs: number | null, lastMs: number, untilMs: number) =>
-    startMs === null ? 0 : Math.max(0, Math.min(untilMs, lastMs) - startMs);
-  const costUntil = (ms: number) =>
-    instanceCostNano(row.price_cents_per_hour, until(row.first_active_at_ms, endMs, ms));
-  const upperUntil = (ms: number) =>
-    instanceCostNano(row.price_cents_per_hour, until(row.requested_at_ms, upperEndMs, ms));
-  const minutesUntil = (ms: number) => billedMinutes(until(row.first_active_at_ms, endMs, ms));
+  const lastMs = row.gone_at_ms ?? nowMs;
+  const endMs = Math.min(row.terminate_requested_at_ms ?? lastMs, lastMs);
+  const spanMs = (startMs: number | null, stopMs: number) => (startMs === null ? 0 : Math.max(0, stopMs - startMs));
+  const activeMs = (ms: number) => spanMs(row.first_active_at_ms, Math.min(ms, endMs));
+  const besidesMs = (ms: number) => spanMs(row.requested_at_ms, Math.min(ms, lastMs)) - activeMs(ms);
+  const costUntil = (ms: number) => instanceCostNano(row.price_cents_per_hour, activeMs(ms));
+  // Rounded apart from the estimate, so that no part of a life can have cost more than it can have cost at most.
+  const upperUntil = (ms: number) => costUntil(ms) + instanceCostNano(row.price_cents_per_hour, besidesMs(ms));
+  const minutesUntil = (ms: number) => billedMinutes(activeMs(ms));
   return {
     minutes: minutesUntil(toMs) - minutesUntil(fromMs),
     costNanoUsd: costUntil(toMs) - costUntil(fromMs),
