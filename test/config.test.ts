@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type Environment, loadConfig } from '../src/config/index.ts';
 import { presetIds, presets } from '../src/config/presets.ts';
 import { AppError } from '../src/errors.ts';
-import { temporaryFolder } from './support/world.ts';
+import { temporaryFolder } from './support/folder.ts';
 
 function load(yaml: string | null, environment: Environment = {}) {
   const home = temporaryFolder();

@@ -1,4 +1,4 @@
-import { type InstanceCost, type InstanceRow, instanceCost } from '../usage/instances.ts';
+import { type InstanceCost, type InstanceRow, instanceCost } from '../usage/instance-cost.ts';
 import type { Instance } from './schema.ts';
 
 /** How a machine says that Tandem launched it, and for which intent. Readable by anyone with the key. */
@@ -27,10 +27,20 @@ function intentIdOf(instance: Instance): string | undefined {
   return instance.tags.find((tag) => tag.key === intentTag)?.value;
 }
 
-/** The ledger's row for a machine: by the intent in its tag, else by its id. */
+/** Whether a launch has no answer yet. */
+export function isOpen(row: InstanceRow): boolean {
+  return row.status === 'intent' || row.status === 'unconfirmed';
+}
+
+/**
+ * The ledger's row for a machine: by the intent in its tag, else by its id. A machine that bears no tag at all may
+ * still be the one of a launch without answer that asked for its name and type.
+ */
 export function rowOf(instance: Instance, rows: readonly InstanceRow[]): InstanceRow | undefined {
   const intentId = intentIdOf(instance);
-  return rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
+  const known = rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
+  if (known || intentId !== undefined) return known;
+  return rows.find((row) => isOpen(row) && row.name === instance.name && row.instance_type === instance.type.name);
 }
 
 export function join(instance: Instance, row: InstanceRow | undefined, nowMs: number): FleetInstance {

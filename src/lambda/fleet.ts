@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { AppError, abortReason } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { InstanceRow } from '../usage/instance-cost.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
 import type { LambdaClient } from './client.ts';
-import { type FleetInstance, intentTag, join, rowOf, unconfirmedInstance } from './fleet-instance.ts';
-import type { LaunchPlan } from './plan.ts';
+import { type FleetInstance, intentTag, isOpen, join, rowOf, unconfirmedInstance } from './fleet-instance.ts';
 import type { Instance, InstanceType } from './schema.ts';
 
 const managedTag = { key: 'managed-by', value: 'tandem' };
@@ -21,6 +21,19 @@ const terminatePollMs = 2_000;
 const terminateTries = 2;
 
 const gone = ['terminating', 'terminated', 'preempted'];
+
+/** A priced proposal, complete: launching it needs no further choice. */
+export interface LaunchPlan {
+  instanceType: string;
+  gpuDescription: string;
+  region: string;
+  priceCentsPerHour: number;
+  name: string;
+  sshKeyName: string;
+  imageFamily: string;
+  filesystemNames: readonly string[];
+  userData: string | undefined;
+}
 
 export interface LaunchResult {
   status: 'launching' | 'unconfirmed';
@@ -71,14 +84,12 @@ export class Fleet {
 
   /** Every machine of the account, and every launch whose answer is still open. Brings the ledger up to date. */
   async list(signal: AbortSignal): Promise<FleetInstance[]> {
-    const { instances, clock } = this.#parts;
+    const { clock } = this.#parts;
     const listedAtMs = clock.nowMs();
     const listed = await this.client.listInstances(signal);
-    await this.#reconcile(listed, listedAtMs);
-    const rows = await instances.known();
+    const rows = await this.#reconcile(listed, listedAtMs);
     const seen = listed.map((instance) => join(instance, rowOf(instance, rows), clock.nowMs()));
-    const open = rows.filter((row) => row.status === 'intent' || row.status === 'unconfirmed');
-    return [...seen, ...open.map((row) => unconfirmedInstance(row, clock.nowMs()))];
+    return [...seen, ...rows.filter(isOpen).map((row) => unconfirmedInstance(row, clock.nowMs()))];
   }
 
   /**
@@ -269,25 +280,34 @@ export class Fleet {
     await Promise.allSettled([...this.#launches, this.#watching]);
   }
 
-  /** The account against the ledger: adopts by tag, notes what is seen, gives up launches that never showed. */
-  async #reconcile(listed: readonly Instance[], listedAtMs: number): Promise<void> {
+  /**
+   * The account against the ledger: adopts by tag, notes what is seen, gives up launches that never showed. Returns
+   * the rows that are left.
+   */
+  async #reconcile(listed: readonly Instance[], listedAtMs: number): Promise<InstanceRow[]> {
     const { instances, log } = this.#parts;
-    const rows = await instances.known();
+    const before = await instances.known();
     const sightings = listed.flatMap((instance) => {
-      const row = rowOf(instance, rows);
-      return row ? [{ intentId: row.intent_id, instanceId: instance.id, status: instance.status }] : [];
+      const row = rowOf(instance, before);
+      if (!row) return [];
+      const { id: instanceId, status, firstHealthyAtMs } = instance;
+      return [
+        {
+          intentId: row.intent_id,
+          instanceId,
+          status,
+          firstHealthyAtMs,
+          priceCentsPerHour: instance.type.priceCentsPerHour,
+        },
+      ];
     });
-    await instances.observe(sightings, listedAtMs);
-    for (const row of rows) {
-      const open = row.status === 'intent' || row.status === 'unconfirmed';
-      if (!open || sightings.some(({ intentId }) => intentId === row.intent_id)) continue;
-      if (listedAtMs - row.requested_at_ms < adoptWithinMs) continue;
-      log.warn(
-        { intent: row.intent_id, name: row.name },
-        'a launch without answer never showed up; it counts as not launched',
-      );
-      await instances.notLaunched(row.intent_id);
+    const rows = await instances.observe(sightings, listedAtMs);
+    const lost = rows.filter((row) => isOpen(row) && listedAtMs - row.requested_at_ms >= adoptWithinMs);
+    for (const { intent_id: intent, name } of lost) {
+      log.warn({ intent, name }, 'a launch without answer never showed up; it counts as not launched');
+      await instances.notLaunched(intent);
     }
+    return rows.filter((row) => !lost.includes(row));
   }
 }
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import { formatUsd, instanceCostNano, usdToNano } from '../money.ts';
-import type { Fleet } from './fleet.ts';
+import type { Fleet, LaunchPlan } from './fleet.ts';
 import type { InstanceType } from './schema.ts';
 
 /** Without a family Lambda still gives an image whose driver is too old for current CUDA containers. */
@@ -19,19 +19,6 @@ export interface LaunchWish {
   filesystems?: readonly string[] | undefined;
   userData?: string | undefined;
   maxHourlyUsd?: number | undefined;
-}
-
-/** A priced proposal, complete: launching it needs no further choice. */
-export interface LaunchPlan {
-  instanceType: string;
-  gpuDescription: string;
-  region: string;
-  priceCentsPerHour: number;
-  name: string;
-  sshKeyName: string;
-  imageFamily: string;
-  filesystemNames: readonly string[];
-  userData: string | undefined;
 }
 
 /** Checks a wish against the account as it is now and fills in what it leaves open. Throws what is wrong with it. */

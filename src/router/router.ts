@@ -90,7 +90,7 @@ export class Router {
           candidate,
           request,
           requestId,
-          ordinal: attempts.length + 1,
+          ordinal: attempts.filter(wasSent).length + 1,
           inputTokens: sized.inputTokens,
           score: sized.complexity.score,
           firstByteMs: others.length > 0 ? leftMs * shareWhileOthersWait : leftMs,
@@ -234,6 +234,11 @@ function nothingConfigured(): AppError {
   });
 }
 
+/** The budget refuses before a row is written, and before anything is sent. */
+function wasSent({ error }: AttemptReport): boolean {
+  return error?.code !== 'budget_exhausted';
+}
+
 /** Trying elsewhere cannot help, or must not happen. */
 function endsRequest(error: AppError): boolean {
   return error.code === 'cancelled' || error.code === 'deadline_exceeded' || error.code === 'content_filtered';
@@ -269,7 +274,7 @@ function failure(attempts: AttemptReport[]): AppError {
   if (!first)
     return new AppError('deadline_exceeded', 'The time for this call was over before a model could be asked.');
   if (more.length === 0 && first.error) return first.error;
-  if (attempts.every((attempt) => attempt.error?.code === 'budget_exhausted') && first.error) return first.error;
+  if (!attempts.some(wasSent) && first.error) return first.error;
   const each = attempts
     .map((attempt) => `${candidateName(attempt)}: ${attempt.error?.message ?? 'failed'}`)
     .join('\n- ');

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
-import type { LaunchResult } from '../lambda/fleet.ts';
-import { currentPriceCents, type LaunchPlan, planLaunch } from '../lambda/plan.ts';
+import type { LaunchPlan, LaunchResult } from '../lambda/fleet.ts';
+import { currentPriceCents, planLaunch } from '../lambda/plan.ts';
 import { instanceCostNano, nanoToUsd } from '../money.ts';
 import type { Confirmed } from './confirmation.ts';
 import { usd } from './text.ts';

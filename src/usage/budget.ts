@@ -3,7 +3,7 @@ import { AppError } from '../errors.ts';
 import { formatUsd } from '../money.ts';
 import type { Calendar, Period } from './calendar.ts';
 import type { Queries } from './database.ts';
-import { instanceClaimNano, instancesWithin } from './instances.ts';
+import { instanceClaimNano, instancesWithin } from './instance-cost.ts';
 
 export interface BudgetLimits {
   dailyNanoUsd: number;

@@ -1,12 +1,9 @@
 import { hostname } from 'node:os';
 import type { Clock } from '../clock.ts';
-import { billedMinutes, instanceCostNano } from '../money.ts';
+import { instanceCostNano } from '../money.ts';
 import type { Budget } from './budget.ts';
-import type { Period } from './calendar.ts';
 import type { Database, Queries } from './database.ts';
-import type { InstanceTable } from './tables.ts';
-
-export type InstanceRow = InstanceTable;
+import type { InstanceRow } from './instance-cost.ts';
 
 /** `host:pid`: who wrote a row, so that the next start can tell whether its writer still lives. */
 export const owner = `${hostname()}:${process.pid}`;
@@ -20,6 +17,9 @@ const terminationGraceMs = 3 * 60_000;
 /** A fresh launch may be missing from the cloud's list for a moment. */
 const listedWithinMs = 60_000;
 
+/** A machine that was looked at so recently is being watched. */
+const watchedWithinMs = 60_000;
+
 /** For how long a machine that was given up is still looked for in every list. */
 const turnsUpWithinMs = 24 * 60 * 60_000;
 
@@ -28,6 +28,10 @@ export interface Sighting {
   intentId: string;
   instanceId: string;
   status: string;
+  /** As the cloud bills it: the price may have changed between the plan and the launch. */
+  priceCentsPerHour: number;
+  /** When the cloud says that billing began; it rarely does. */
+  firstHealthyAtMs: number | null;
 }
 
 /** The lives of the machines that Tandem launched, and what their minutes cost. */
@@ -116,15 +120,27 @@ export class InstanceLedger {
   /**
    * Takes in a complete list, asked for at `listedAtMs`: new statuses, first `active`, and machines that are no
    * longer there. A machine that is missing from a list asked for before, or right after, its launch is not gone.
+   * Returns the rows as they are then.
    */
-  async observe(sightings: Sighting[], listedAtMs: number): Promise<void> {
+  async observe(sightings: Sighting[], listedAtMs: number): Promise<InstanceRow[]> {
     const nowMs = this.#clock.nowMs();
     const seen = new Map(sightings.map((sighting) => [sighting.intentId, sighting]));
-    for (const row of await this.known()) {
-      const sighting = seen.get(row.intent_id);
-      if (sighting) await this.#set(row.intent_id, changesSeen(row, sighting, nowMs));
-      else if (isMissing(row, listedAtMs)) await this.#set(row.intent_id, { status: 'gone', gone_at_ms: nowMs });
-    }
+    return this.#database.write(async (queries) => {
+      const rows: InstanceRow[] = [];
+      for (const row of await this.known(queries)) {
+        const sighting = seen.get(row.intent_id);
+        const changes = sighting
+          ? changesSeen(row, sighting, nowMs)
+          : isMissing(row, listedAtMs)
+            ? { status: 'gone', gone_at_ms: nowMs }
+            : {};
+        if (Object.keys(changes).length > 0) {
+          await queries.updateTable('instance').set(changes).where('intent_id', '=', row.intent_id).execute();
+        }
+        rows.push({ ...row, ...changes });
+      }
+      return rows;
+    });
   }
 
   /** Machines that may still cost money, and intents whose fate is open. */
@@ -133,9 +149,9 @@ export class InstanceLedger {
   }
 
   /** Every row that may still change: a launch given up as lost, or a machine taken for gone, can turn up late. */
-  async known(): Promise<InstanceRow[]> {
+  async known(queries: Queries = this.#database.read): Promise<InstanceRow[]> {
     const recentMs = this.#clock.nowMs() - turnsUpWithinMs;
-    return this.#database.read
+    return queries
       .selectFrom('instance')
       .selectAll()
       .where((where) =>
@@ -146,10 +162,6 @@ export class InstanceLedger {
         ]),
       )
       .execute();
-  }
-
-  async within(fromMs: number, toMs: number): Promise<InstanceRow[]> {
-    return instancesWithin(this.#database.read, fromMs, toMs);
   }
 
   async #set(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
@@ -182,8 +194,11 @@ function changesSeen(row: InstanceRow, sighting: Sighting, nowMs: number): Parti
     status: sighting.status,
     launched_at_ms: row.launched_at_ms ?? nowMs,
     last_seen_at_ms: nowMs,
+    price_cents_per_hour: sighting.priceCentsPerHour,
     // Billing starts when health checks pass; an unknown status counts as running, the safe side.
-    ...(row.first_active_at_ms === null && !ending && sighting.status !== 'booting' && { first_active_at_ms: nowMs }),
+    ...(row.first_active_at_ms === null &&
+      !ending &&
+      sighting.status !== 'booting' && { first_active_at_ms: sighting.firstHealthyAtMs ?? activeSince(row, nowMs) }),
     // Somebody else may have ended it: from the first sight of it on it is not billed.
     ...(ending && row.terminate_requested_at_ms === null && { terminate_requested_at_ms: nowMs }),
     ...(ignored && { terminate_requested_at_ms: null }),
@@ -191,46 +206,7 @@ function changesSeen(row: InstanceRow, sighting: Sighting, nowMs: number): Parti
   };
 }
 
-export async function instancesWithin(queries: Queries, fromMs: number, toMs: number): Promise<InstanceRow[]> {
-  return queries
-    .selectFrom('instance')
-    .selectAll()
-    .where('requested_at_ms', '<', toMs)
-    .where((where) => where.or([where('gone_at_ms', 'is', null), where('gone_at_ms', '>', fromMs)]))
-    .where('status', '!=', 'not_launched')
-    .execute();
-}
-
-export interface InstanceCost {
-  minutes: number;
-  /** From first `active` seen until its termination was asked for. */
-  costNanoUsd: number;
-  /** That, and the time from the launch request until it was gone besides: what it can have cost at most. */
-  upperNanoUsd: number;
-}
-
-/** What a machine's time within a span cost. Parts of one life add up to the whole to the nano-dollar. */
-export function instanceCost(row: InstanceRow, fromMs: number, toMs: number, nowMs: number): InstanceCost {
-  const lastMs = row.gone_at_ms ?? nowMs;
-  const endMs = Math.min(row.terminate_requested_at_ms ?? lastMs, lastMs);
-  const spanMs = (startMs: number | null, stopMs: number) => (startMs === null ? 0 : Math.max(0, stopMs - startMs));
-  const activeMs = (ms: number) => spanMs(row.first_active_at_ms, Math.min(ms, endMs));
-  const besidesMs = (ms: number) => spanMs(row.requested_at_ms, Math.min(ms, lastMs)) - activeMs(ms);
-  const costUntil = (ms: number) => instanceCostNano(row.price_cents_per_hour, activeMs(ms));
-  // Rounded apart from the estimate, so that no part of a life can have cost more than it can have cost at most.
-  const upperUntil = (ms: number) => costUntil(ms) + instanceCostNano(row.price_cents_per_hour, besidesMs(ms));
-  const minutesUntil = (ms: number) => billedMinutes(activeMs(ms));
-  return {
-    minutes: minutesUntil(toMs) - minutesUntil(fromMs),
-    costNanoUsd: costUntil(toMs) - costUntil(fromMs),
-    upperNanoUsd: upperUntil(toMs) - upperUntil(fromMs),
-  };
-}
-
-/** What a machine counts for in a budget period: its cost so far, and while it lives at least what its launch reserved. */
-export function instanceClaimNano(row: InstanceRow, period: Period, nowMs: number): number {
-  const { costNanoUsd } = instanceCost(row, period.startMs, period.endMs, nowMs);
-  const ended = row.gone_at_ms !== null || row.terminate_requested_at_ms !== null;
-  const reservedHere = row.requested_at_ms >= period.startMs && row.requested_at_ms < period.endMs;
-  return ended || !reservedHere ? costNanoUsd : Math.max(costNanoUsd, row.reserved_nano_usd);
+/** Where nobody looked for a while (Tandem was closed), it may have been running since the last look: the safe side. */
+function activeSince({ last_seen_at_ms: lastSeenAtMs }: InstanceRow, nowMs: number): number {
+  return lastSeenAtMs !== null && nowMs - lastSeenAtMs > watchedWithinMs ? lastSeenAtMs : nowMs;
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { Budget, BudgetState } from './budget.ts';
 import type { Calendar } from './calendar.ts';
 import type { Database } from './database.ts';
-import { instanceCost, instancesWithin } from './instances.ts';
+import { instanceCost, instancesWithin } from './instance-cost.ts';
 import type { AttemptTable } from './tables.ts';
 
 export const reportGroups = ['day', 'backend', 'model', 'kind'] as const;
@@ -115,7 +115,7 @@ export class Reports {
       toMs,
       timeZone: this.#calendar.timeZone,
       groupBy,
-      requests: requests.all,
+      requests: requests.ended,
       answered,
       errorRate: ended > 0 ? Math.max(0, ended - answered) / ended : 0,
       inputTokens: total('input_tokens'),
@@ -132,7 +132,7 @@ export class Reports {
         key: row.key,
         attempts: row.attempts,
         answered: row.answered,
-        errorRate: row.attempts > 0 ? row.failed / row.attempts : 0,
+        errorRate: row.attempts > row.cancelled ? row.failed / (row.attempts - row.cancelled) : 0,
         inputTokens: row.input_tokens,
         outputTokens: row.output_tokens,
         costNanoUsd: row.cost_nano_usd,
@@ -146,15 +146,14 @@ export class Reports {
     };
   }
 
-  async #countRequests(fromMs: number, toMs: number): Promise<{ all: number; ended: number; cancelled: number }> {
+  async #countRequests(fromMs: number, toMs: number): Promise<{ ended: number; cancelled: number }> {
     const row = await this.#within(fromMs, toMs)
-      .select((select) => [
-        select.fn.countAll<number>().filterWhere('ordinal', '=', 1).as('all'),
+      .select([
         countIf(sql`ordinal = 1 AND status != 'open'`).as('ended'),
         countIf(sql`status = 'cancelled'`).as('cancelled'),
       ])
       .executeTakeFirstOrThrow();
-    return { all: row.all, ended: row.ended, cancelled: row.cancelled };
+    return row;
   }
 
   async #groups(fromMs: number, toMs: number, groupBy: ReportGroup): Promise<GroupRow[]> {
@@ -167,6 +166,7 @@ export class Reports {
         countIf(sql`status = 'ok'`).as('answered'),
         countIf(sql`status = 'ok' AND kind = 'serverless'`).as('serverless_answered'),
         countIf(sql`status IN ('error', 'interrupted')`).as('failed'),
+        countIf(sql`status = 'cancelled'`).as('cancelled'),
         countIf(sql`usage_source = 'estimate'`).as('estimated'),
         sumOf('input_tokens').as('input_tokens'),
         sumOf('output_tokens').as('output_tokens'),
@@ -225,6 +225,7 @@ interface GroupRow {
   answered: number;
   serverless_answered: number;
   failed: number;
+  cancelled: number;
   estimated: number;
   input_tokens: number;
   output_tokens: number;

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openDatabase } from '../../src/usage/database.ts';
+import { temporaryFolder } from '../support/folder.ts';
 import { run, ServerProcess, sandboxAndEnvironment, waitFor } from '../support/process.ts';
-import { temporaryFolder } from '../support/world.ts';
 import { yamlFor } from '../support/yaml.ts';
 
 async function attempts(home: string) {

@@ -1,8 +1,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../src/errors.ts';
-import { Fleet } from '../../src/lambda/fleet.ts';
+import { Fleet, type LaunchPlan } from '../../src/lambda/fleet.ts';
 import { intentTag } from '../../src/lambda/fleet-instance.ts';
-import type { LaunchPlan } from '../../src/lambda/plan.ts';
 import { createLog } from '../../src/log.ts';
 import { usdToNano } from '../../src/money.ts';
 import { Redactor } from '../../src/redactor.ts';
@@ -10,7 +9,7 @@ import { Budget } from '../../src/usage/budget.ts';
 import { Calendar } from '../../src/usage/calendar.ts';
 import { openDatabase } from '../../src/usage/database.ts';
 import { InstanceLedger } from '../../src/usage/instances.ts';
-import { temporaryFolder } from '../support/world.ts';
+import { temporaryFolder } from '../support/folder.ts';
 import { type CloudOptions, openCloud, until } from './cloud.ts';
 
 const plan: LaunchPlan = {

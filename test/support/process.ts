@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { acceleratedClock } from '../../src/clock.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.ts';
-import { temporaryFolder } from './world.ts';
+import { temporaryFolder } from './folder.ts';
 
 /** The built program; `npm test` builds it first. */
 export const main = join(import.meta.dirname, '../../dist/main.js');

@@ -405,6 +405,18 @@ describe('complete', () => {
     });
   });
 
+  it('counts a request once whose first candidate the budget refused at the last moment', async () => {
+    const world = await worldOf([good, { id: 'box', kind: 'dedicated', models: ['fine-70b'], tier: 'large' }], {
+      budgets: { dailyUsd: 0.0003 },
+    });
+    // Both see a budget that has room for one; the ledger lets one of them have it.
+    const ask = () => world.call('complete', { prompt: 'Hello', max_tokens: 100 });
+    const answers = await Promise.all([ask(), ask()]);
+    expect(answers.map(({ result }) => result.backend).sort()).toEqual(['box', 'good']);
+    const { result } = await world.call('cost_report');
+    expect(result.totals).toMatchObject({ requests: 2, answered: 2, error_rate: 0 });
+  });
+
   it('answers 200 calls at once, each with its own row, and no reservation is left', async () => {
     const world = await startWorld();
     const answers = await Promise.all(

@@ -11,7 +11,7 @@ import { type AttemptOutcome, Ledger, type NewAttempt } from '../../src/usage/le
 import { Reports } from '../../src/usage/report.ts';
 import type { AttemptTable } from '../../src/usage/tables.ts';
 import { ManualClock } from '../support/clock.ts';
-import { temporaryFolder } from '../support/world.ts';
+import { temporaryFolder } from '../support/folder.ts';
 
 export interface Books {
   path: string;

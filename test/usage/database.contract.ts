@@ -5,7 +5,7 @@ import { sql } from 'kysely';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../src/errors.ts';
 import { type Database, openDatabase, type Queries, type SqliteDriver } from '../../src/usage/database.ts';
-import { temporaryFolder } from '../support/world.ts';
+import { temporaryFolder } from '../support/folder.ts';
 import { itWithProcesses, startChild } from './child.ts';
 
 /** What the ledger needs of a database, whichever driver opens it. */

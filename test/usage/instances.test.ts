@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { instanceCostNano, usdToNano } from '../../src/money.ts';
-import { type InstanceRow, instanceCost, owner } from '../../src/usage/instances.ts';
+import { type InstanceRow, instanceCost } from '../../src/usage/instance-cost.ts';
+import { owner } from '../../src/usage/instances.ts';
 import { ManualClock } from '../support/clock.ts';
 import { attempt, type Books, type BooksOptions, openBooks } from './books.ts';
 
@@ -30,11 +31,12 @@ async function openLife(options: BooksOptions = {}) {
     instances,
     row: () => rowOf(machine.intentId),
     rowOf,
-    see: (status?: string, listedAtMs = clock.nowMs()) =>
-      instances.observe(
-        status === undefined ? [] : [{ intentId: machine.intentId, instanceId: 'i-1', status }],
-        listedAtMs,
-      ),
+    /** The cloud says that the machine became healthy just now, unless told otherwise. */
+    see: (status?: string, listedAtMs = clock.nowMs(), firstHealthyAtMs: number | null = clock.nowMs()) => {
+      const { intentId, priceCentsPerHour } = machine;
+      const sighting = { intentId, instanceId: 'i-1', priceCentsPerHour, firstHealthyAtMs };
+      return instances.observe(status === undefined ? [] : [{ ...sighting, status }], listedAtMs);
+    },
     cost: async () => instanceCost(await rowOf(machine.intentId), 0, clock.nowMs(), clock.nowMs()),
     launch: async () => {
       await instances.openIntent(machine);
@@ -46,6 +48,44 @@ async function openLife(options: BooksOptions = {}) {
 async function left({ reports }: Books): Promise<number> {
   return (await reports.budget()).day.leftNanoUsd / 1e9;
 }
+
+describe('the start of billing', () => {
+  it('is the moment at which a watched machine is first seen active', async () => {
+    const { launch, see, row, clock } = await openLife();
+    await launch();
+    clock.advance(10_000);
+    await see('booting', clock.nowMs(), null);
+    clock.advance(10_000);
+    await see('active', clock.nowMs(), null);
+    expect((await row()).first_active_at_ms).toBe(clock.nowMs());
+  });
+
+  it('is the last look when nobody looked for a while, so that no minute is missing', async () => {
+    const { launch, see, row, clock } = await openLife();
+    await launch();
+    const launchedAtMs = clock.nowMs();
+    clock.advance(hourMs);
+    await see('active', clock.nowMs(), null);
+    expect((await row()).first_active_at_ms).toBe(launchedAtMs);
+  });
+
+  it('is what the cloud says, where it says it', async () => {
+    const { launch, see, row, clock } = await openLife();
+    await launch();
+    const healthyAtMs = clock.nowMs() + 4 * minuteMs;
+    clock.advance(hourMs);
+    await see('active', clock.nowMs(), healthyAtMs);
+    expect((await row()).first_active_at_ms).toBe(healthyAtMs);
+  });
+
+  it('comes with the price that the cloud bills, should it differ from the plan', async () => {
+    const { books, launch, row, clock } = await openLife();
+    await launch();
+    const sighting = { intentId: machine.intentId, instanceId: 'i-1', status: 'active', firstHealthyAtMs: null };
+    await books.instances.observe([{ ...sighting, priceCentsPerHour: 500 }], clock.nowMs());
+    expect((await row()).price_cents_per_hour).toBe(500);
+  });
+});
 
 describe('an intent', () => {
   it('is written with one hour reserved before anything is sent', async () => {
@@ -122,7 +162,7 @@ describe('an intent', () => {
     clock.advance(30 * minuteMs);
     expect(await row()).toMatchObject({ status: 'active', gone_at_ms: null });
     expect(await instances.live()).toHaveLength(1);
-    expect((await instances.within(0, clock.nowMs())).map(({ name }) => name)).toEqual(['tandem-1']);
+    expect(await row()).toMatchObject({ name: 'tandem-1' });
   });
 
   it('cannot be given up, or called unconfirmed, once its machine was seen', async () => {

@@ -44,7 +44,8 @@ async function runMachine({ instances, clock }: Books): Promise<void> {
   await instances.openIntent({ ...intent, priceCentsPerHour: 60 });
   await instances.launched('m', 'i-1');
   clock.advance(5 * minuteMs);
-  await instances.observe([{ intentId: 'm', instanceId: 'i-1', status: 'active' }], clock.nowMs());
+  const active = { intentId: 'm', instanceId: 'i-1', status: 'active', priceCentsPerHour: 60 };
+  await instances.observe([{ ...active, firstHealthyAtMs: clock.nowMs() }], clock.nowMs());
   clock.advance(hourMs);
   await instances.terminateRequested(['i-1']);
 }
@@ -116,7 +117,7 @@ describe('a report', () => {
     for (const status of ['ok', 'ok', 'ok', 'error', 'cancelled'] as const) await record(books, {}, { status });
     const { errorRate, rows } = await report(books);
     expect(errorRate).toBe(0.25);
-    expect(rows).toMatchObject([{ attempts: 5, answered: 3, errorRate: 0.2 }]);
+    expect(rows).toMatchObject([{ attempts: 5, answered: 3, errorRate: 0.25 }]);
   });
 
   it('counts calls that an earlier process left open as failed', async () => {
