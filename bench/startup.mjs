@@ -27,4 +27,6 @@ for (let run = -1; run < runs; run += 1) {
 rmSync(home, { recursive: true, force: true });
 times.sort((one, other) => one - other);
 const median = times[Math.floor(times.length / 2)];
-console.log(`start to tools/list, ${runs} warm runs, Node ${process.versions.node}: median ${median.toFixed(0)} ms (min ${times[0].toFixed(0)}, max ${times.at(-1).toFixed(0)}); must be under ${mustMs} ms: ${median < mustMs ? 'yes' : 'NO'}`);
+console.log(
+  `start to tools/list, ${runs} warm runs, Node ${process.versions.node}: median ${median.toFixed(0)} ms (min ${times[0].toFixed(0)}, max ${times.at(-1).toFixed(0)}); must be under ${mustMs} ms: ${median < mustMs ? 'yes' : 'NO'}`,
+);
