@@ -1,6 +1,9 @@
 /** Shapes of keys that providers echo in their error texts, caught even when the key is not one of ours. */
 const keyShapes = /\b(?:sk-|secret_|hf_|gsk_|nvapi-|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
 
+/** So many characters of a key tell which one it is. */
+const recognisable = 10;
+
 /** Removes secrets from any text that leaves the process: logs, tool errors, doctor. */
 export class Redactor {
   readonly #secrets = new Set<string>();
@@ -10,9 +13,21 @@ export class Redactor {
     if (secret.length >= 6) this.#secrets.add(secret);
   }
 
+  /** Removes what looks like a key, and our own ones also where a cut left only their beginning. */
   scrub(text: string): string {
+    let clean = this.hide(text);
+    for (const secret of this.#secrets) {
+      if (secret.length < 2 * recognisable) continue;
+      const beginning = secret.slice(0, recognisable).replace(/[^\w-]/g, '\\$&');
+      clean = clean.replace(new RegExp(`${beginning}[\\w.=-]*(?=…)`, 'g'), '[redacted]');
+    }
+    return clean.replace(keyShapes, '[redacted]');
+  }
+
+  /** Removes our own secrets and nothing else: for texts of others, such as answers, that must stay as they are. */
+  hide(text: string): string {
     let clean = text;
     for (const secret of this.#secrets) clean = clean.replaceAll(secret, '[redacted]');
-    return clean.replace(keyShapes, '[redacted]');
+    return clean;
   }
 }

@@ -32,6 +32,7 @@ export async function serveStdio(app: App, options: StdioOptions): Promise<void>
     }
     process.exit(exitCode);
   };
+  session.onClose = () => stop('the connection was closed');
   process.stdin.on('end', () => stop('stdin ended'));
   process.stdin.on('close', () => stop('stdin closed'));
   process.stdout.on('error', () => stop('stdout closed'));

@@ -6,11 +6,16 @@ import type { Secret } from '../config/secret.ts';
 import { AppError, abortReason } from '../errors.ts';
 import { parseJson, toNetworkError, userAgent } from '../http.ts';
 import { errorFromAnswer } from './errors.ts';
-import type { Pacer } from './pacer.ts';
+import type { Pacer, Turn } from './pacer.ts';
 import * as wire from './schema.ts';
 
 /** Real time. Launches have been seen to take more than 30 s to answer; the caller finds those by their tag. */
 const usualTimeoutsMs = { request: 15_000, launch: 30_000 };
+/** Calls that do not wait their turn like all others. */
+const turns: Record<string, Turn> = {
+  '/instance-operations/launch': 'launch',
+  '/instance-operations/terminate': 'urgent',
+};
 const getRetries = 3;
 /** A longer Retry-After is reported to the caller instead of being waited for. */
 const longestWaitMs = 20_000;
@@ -266,12 +271,12 @@ export class LambdaClient {
     call: Call<Schema>,
   ): Promise<{ data: z.output<Schema>; pageToken: string | null }> {
     const { method, path, signal } = call;
-    const kind = path === '/instance-operations/launch' ? 'launch' : 'request';
+    const kind = turns[path] ?? 'request';
     const key = await this.#apiKey.read();
     // It rejects only when aborted.
     await this.#pacer.turn(kind, signal).catch(() => undefined);
     if (signal.aborted) throw abortReason(signal);
-    const limit = AbortSignal.timeout(this.#timeoutsMs[kind]);
+    const limit = AbortSignal.timeout(kind === 'launch' ? this.#timeoutsMs.launch : this.#timeoutsMs.request);
     const url = new URL(this.#baseUrl + path);
     for (const [name, value] of Object.entries(call.query ?? {}))
       if (value !== undefined) url.searchParams.set(name, value);

@@ -8,7 +8,7 @@ export const intentTag = 'tandem-intent';
 export interface FleetInstance {
   /** Lambda's id; null while a launch is not confirmed. */
   id: string | null;
-  /** The ledger's; null when Tandem has no row for it. */
+  /** The ledger's, else what its tag says; null when Tandem did not launch it. */
   intentId: string | null;
   name: string;
   instanceType: string;
@@ -47,8 +47,8 @@ export function join(instance: Instance, row: InstanceRow | undefined, nowMs: nu
   const startMs = row?.requested_at_ms ?? instance.firstHealthyAtMs;
   return {
     id: instance.id,
-    intentId: row?.intent_id ?? null,
-    name: instance.name ?? instance.hostname ?? instance.id,
+    intentId: row?.intent_id ?? intentIdOf(instance) ?? null,
+    name: oneLine(instance.name ?? instance.hostname ?? instance.id),
     instanceType: instance.type.name,
     region: instance.region,
     status: instance.status,
@@ -74,4 +74,9 @@ export function unconfirmedInstance(row: InstanceRow, nowMs: number): FleetInsta
     cost: null,
     managed: true,
   };
+}
+
+/** Names of machines that others launched are shown to people and models: no line of theirs may look like one of ours. */
+function oneLine(name: string): string {
+  return name.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ');
 }

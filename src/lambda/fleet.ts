@@ -84,10 +84,14 @@ export class Fleet {
 
   /** Every machine of the account, and every launch whose answer is still open. Brings the ledger up to date. */
   async list(signal: AbortSignal): Promise<FleetInstance[]> {
-    const { clock } = this.#parts;
+    const { clock, log } = this.#parts;
     const listedAtMs = clock.nowMs();
     const listed = await this.client.listInstances(signal);
-    const rows = await this.#reconcile(listed, listedAtMs);
+    // What runs must be seen, and can be ended, also when it cannot be recorded.
+    const rows = await this.#reconcile(listed, listedAtMs).catch((error: unknown) => {
+      log.error({ error }, 'the ledger could not be brought up to date; showing what the cloud says');
+      return [];
+    });
     const seen = listed.map((instance) => join(instance, rowOf(instance, rows), clock.nowMs()));
     return [...seen, ...rows.filter(isOpen).map((row) => unconfirmedInstance(row, clock.nowMs()))];
   }
@@ -123,19 +127,17 @@ export class Fleet {
     const request = { ...plan, tags: [managedTag, { key: intentTag, value: intentId }] };
     try {
       const instanceId = await client.launch(request, signal);
-      // It runs, whatever becomes of this row: one that stays an intent is adopted by the next list.
-      await instances
-        .launched(intentId, instanceId)
-        .catch((error: unknown) => log.error({ error, instanceId }, 'a launch could not be recorded'));
+      // It runs, whatever becomes of its row: one that stays an intent is adopted by the next list.
+      await this.#record(instances.launched(intentId, instanceId));
       this.watch();
       return { status: 'launching', instanceId, adopted: false };
     } catch (error) {
       if (isRefusal(error)) {
-        await instances.notLaunched(intentId);
+        await this.#record(instances.notLaunched(intentId));
         throw error;
       }
       log.warn({ intent: intentId, error }, 'the answer to a launch was lost; looking for the machine');
-      await instances.unconfirmed(intentId);
+      await this.#record(instances.unconfirmed(intentId));
       return this.#adopt(intentId, signal);
     }
   }
@@ -149,12 +151,12 @@ export class Fleet {
         log.debug({ error }, 'the list of instances could not be read; trying again');
         return null;
       });
-      const ours = listed?.find((instance) => instance.intentId === intentId);
-      if (ours?.id) {
+      const ours = listed?.find((instance) => instance.id !== null && instance.intentId === intentId);
+      if (ours) {
         this.watch();
         return { status: 'launching', instanceId: ours.id, adopted: true };
       }
-      if (listed && !ours) {
+      if (listed && (await this.#isGivenUp(intentId))) {
         throw new AppError(
           'upstream_unavailable',
           'The launch was not answered and no machine turned up within five minutes.',
@@ -163,6 +165,16 @@ export class Fleet {
       }
       await clock.sleep(adoptPollMs, signal);
     }
+  }
+
+  async #isGivenUp(intentId: string): Promise<boolean> {
+    const rows = await this.#parts.instances.known().catch(() => []);
+    return rows.some((row) => row.intent_id === intentId && row.status === 'not_launched');
+  }
+
+  /** A ledger that cannot be written must not keep a machine running, nor hide one: said in the log, and on. */
+  async #record(work: Promise<void>): Promise<void> {
+    await work.catch((error: unknown) => this.#parts.log.error({ error }, 'the ledger could not be written'));
   }
 
   /** The machines meant by ids or names. Throws `not_found` with what there is when one is unknown. */
@@ -194,7 +206,7 @@ export class Fleet {
   async terminate(targets: readonly FleetInstance[], signal: AbortSignal): Promise<TerminateResult[]> {
     const { instances, log } = this.#parts;
     let waiting = targets.flatMap(({ id }) => id ?? []);
-    await instances.terminateRequested(waiting);
+    await this.#record(instances.terminateRequested(waiting));
     const statuses = new Map<string, EndStatus>();
     for (let tried = 1; tried <= terminateTries && waiting.length > 0; tried += 1) {
       let answered: string[] = [];
@@ -206,7 +218,7 @@ export class Fleet {
         if (missing.length > 0) log.warn({ missing }, 'Lambda Cloud did not confirm the termination of all instances');
       } catch (error) {
         if (isRefusal(error)) {
-          await instances.terminateFailed(waiting);
+          await this.#record(instances.terminateFailed(waiting));
           throw error;
         }
         log.warn({ error }, 'the answer to a termination was lost; checking');
@@ -214,7 +226,7 @@ export class Fleet {
       for (const [id, status] of await this.#gone(waiting, answered, signal)) statuses.set(id, status);
       waiting = waiting.filter((id) => !statuses.has(id));
     }
-    await instances.terminateFailed(waiting);
+    if (waiting.length > 0) await this.#record(instances.terminateFailed(waiting));
     this.watch();
     return targets.map((instance) => ({ instance, status: statuses.get(instance.id ?? '') ?? 'still_running' }));
   }
@@ -318,5 +330,5 @@ export class Fleet {
 function isRefusal(error: unknown): boolean {
   if (!(error instanceof AppError) || error.code === 'upstream_unavailable') return false;
   const { httpStatus = 0 } = error;
-  return httpStatus >= 400 && httpStatus < 500 && httpStatus !== 408 && httpStatus !== 429;
+  return httpStatus >= 300 && httpStatus < 500 && httpStatus !== 408 && httpStatus !== 429;
 }

@@ -4,29 +4,46 @@ import type { Clock } from '../clock.ts';
 const requestIntervalMs = 1_050;
 const launchIntervalMs = 12_500;
 
-/** Spaces out requests, in the order in which they were asked for; they pass launches that must wait. One per process. */
+export type Turn = 'request' | 'urgent' | 'launch';
+
+/**
+ * Spaces out requests, in the order in which they were asked for. Urgent ones (terminations) go first; launches wait
+ * for a limit of their own and hold nobody up. One per process.
+ */
 export class Pacer {
   readonly #clock: Clock;
   #nextRequestAtMs = 0;
   #nextLaunchAtMs = 0;
+  #urgent = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Resolves when a request may be sent; its place is taken at once, so callers queue up. */
-  async turn(kind: 'request' | 'launch', signal: AbortSignal): Promise<void> {
-    // Of several launches that wait, the first to wake goes, and the others wait again.
-    while (kind === 'launch' && this.#clock.nowMs() < this.#nextLaunchAtMs)
-      await this.#clock.sleep(this.#nextLaunchAtMs - this.#clock.nowMs(), signal);
+  /** Resolves when a request may be sent. Its place is taken only then: who gives up while waiting holds up nobody. */
+  async turn(kind: Turn, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    if (kind === 'urgent') this.#urgent += 1;
+    try {
+      for (let waitMs = this.#waitMs(kind); waitMs > 0; waitMs = this.#waitMs(kind))
+        await this.#clock.sleep(waitMs, signal);
+    } finally {
+      if (kind === 'urgent') this.#urgent -= 1;
+    }
     const nowMs = this.#clock.nowMs();
-    const atMs = Math.max(nowMs, this.#nextRequestAtMs);
-    this.#nextRequestAtMs = atMs + requestIntervalMs;
-    if (kind === 'launch') this.#nextLaunchAtMs = atMs + launchIntervalMs;
-    if (atMs > nowMs) await this.#clock.sleep(atMs - nowMs, signal);
+    this.#nextRequestAtMs = nowMs + requestIntervalMs;
+    if (kind === 'launch') this.#nextLaunchAtMs = nowMs + launchIntervalMs;
   }
 
-  /** The cloud said that we are too fast: nobody who asks from now on sends anything until then. */
+  /** Of those who wait for the same moment, the first to wake goes, and the others wait again. */
+  #waitMs(kind: Turn): number {
+    const nowMs = this.#clock.nowMs();
+    const atMs = Math.max(this.#nextRequestAtMs, kind === 'launch' ? this.#nextLaunchAtMs : 0);
+    if (atMs > nowMs) return atMs - nowMs;
+    return kind !== 'urgent' && this.#urgent > 0 ? requestIntervalMs : 0;
+  }
+
+  /** The cloud said that we are too fast: nobody sends anything until then. */
   holdBack(forMs: number): void {
     this.#nextRequestAtMs = Math.max(this.#nextRequestAtMs, this.#clock.nowMs() + forMs);
   }

@@ -175,22 +175,28 @@ function billFor({ candidate, inputTokens }: AttemptPlan, heard: Heard): Bill {
   const refused = heard.error?.httpStatus !== undefined;
   const silent = heard.error !== null && heard.text === '' && heard.usage === null;
   if (candidate.kind === 'dedicated') {
-    const usage = silent ? null : (reported(heard) ?? estimated(inputTokens, heard.text));
+    const usage = silent ? null : (reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard.text));
     return { usage, usageSource: sourceOf(heard, usage), costNanoUsd: 0, costSource: 'instance_time' };
   }
   if (refused) return { usage: null, usageSource: null, costNanoUsd: 0, costSource: null };
   if (silent) return { usage: null, usageSource: null, costNanoUsd: neverSent(heard) ? 0 : null, costSource: null };
-  const usage = reported(heard) ?? estimated(inputTokens, heard.text);
+  const usage = reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard.text);
   const usageSource = sourceOf(heard, usage);
-  if (heard.costUsd !== null)
+  if (heard.costUsd !== null && heard.costUsd <= mostCredibleUsd)
     return { usage, usageSource, costNanoUsd: usdToNano(heard.costUsd), costSource: 'provider' };
   if (candidate.price === null) return { usage, usageSource, costNanoUsd: null, costSource: null };
   return { usage, usageSource, costNanoUsd: tokenCostNano(candidate.price, usage), costSource: candidate.price.source };
 }
 
-/** The reported tokens, unless they cannot be true: a text without a single token. */
-function reported({ usage, text }: Heard): Usage | null {
-  return usage && usage.outputTokens === 0 && text !== '' ? null : usage;
+/** No single call costs this much; a figure above it is a mistake, and believing it would stop everything for a month. */
+const mostCredibleUsd = 100;
+
+/** The reported tokens, unless they cannot be true: a text without a token, or far more than was asked for. */
+function reported({ usage, text }: Heard, candidate: Candidate, inputTokens: number): Usage | null {
+  if (usage === null || (usage.outputTokens === 0 && text !== '')) return null;
+  const credible =
+    usage.inputTokens <= 20 * inputTokens + 10_000 && usage.outputTokens <= 4 * candidate.maxTokens + 100_000;
+  return credible ? usage : null;
 }
 
 function estimated(inputTokens: number, text: string): Usage {

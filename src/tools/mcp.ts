@@ -57,13 +57,20 @@ export class McpSession {
       { name: 'tandem', title: 'Tandem', version: parts.version },
       { capabilities: { tools: {}, resources: {}, prompts: {} }, instructions: instructions(parts.notice) },
     );
+    this.#server.onerror = (error) =>
+      parts.log.warn({ error: error.message }, 'the client sent something that is not MCP');
     this.#handleTools();
     this.#handleResources();
     this.#handlePrompts();
   }
 
+  /** Called once when the connection is over, whoever ended it. */
+  set onClose(listener: () => void) {
+    this.#server.onclose = listener;
+  }
+
   /** Speaks MCP until `close`, on stdin and stdout unless told otherwise. */
-  async connect(transport: Transport = new StdioServerTransport()): Promise<void> {
+  async connect(transport: Transport = stdioTransport()): Promise<void> {
     await this.#server.connect(transport);
   }
 
@@ -99,7 +106,7 @@ export class McpSession {
     try {
       const input = parseInput(tool, given);
       const { structured, text } = await this.#within(extra, (context) => tool.call(input, context));
-      return { structuredContent: structured, content: [{ type: 'text', text }] };
+      return this.#withoutSecrets({ structuredContent: structured, content: [{ type: 'text', text }] });
     } catch (error) {
       return { isError: true, content: [{ type: 'text', text: this.#explain(error, tool.name) }] };
     }
@@ -193,12 +200,20 @@ export class McpSession {
   #explain(error: unknown, where: string): string {
     const { log, redactor } = this.#parts;
     if (error instanceof AppError) {
-      log.debug({ code: error.code, where }, error.message);
+      // Not its message: providers quote prompts in theirs.
+      log.debug({ code: error.code, where }, 'a call failed');
       return redactor.scrub(`${error.code}: ${error.text}`);
     }
     const incident = randomUUID().slice(0, 8);
     log.error({ error, where, incident }, 'unexpected failure');
     return `internal_error: Something unexpected went wrong in Tandem (incident ${incident}). Its log on stderr has the details under that id.`;
+  }
+
+  /** A provider may have put a key into an error or an answer that is passed on. */
+  #withoutSecrets(result: CallToolResult): CallToolResult {
+    const json = JSON.stringify(result);
+    const clean = this.#parts.redactor.hide(json);
+    return clean === json ? result : (JSON.parse(clean) as CallToolResult);
   }
 
   #track<Result>(work: Promise<Result>): Promise<Result> {
@@ -207,6 +222,13 @@ export class McpSession {
     work.then(forget, forget);
     return work;
   }
+}
+
+/** Long prompts come in one line; the SDK's limit of 10 MB would hang up on them without a word. */
+const longestLineBytes = 64 * 1024 * 1024;
+
+function stdioTransport(): Transport {
+  return new StdioServerTransport(process.stdin, process.stdout, { maxBufferSize: longestLineBytes });
 }
 
 /** Clients assume the worst of what is not said, so all four hints are always given. */

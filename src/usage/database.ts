@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -47,6 +47,7 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     raw.close();
     throw error;
   }
+  const inode = inodeOf(path);
   const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cacheStatements(raw, path) }) });
   return {
     path,
@@ -54,6 +55,7 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     read,
     write: (work) =>
       read.connection().execute(async (connection) => {
+        requireSameFile(path, inode);
         await sql`BEGIN IMMEDIATE`.execute(connection);
         try {
           const result = await work(connection);
@@ -70,6 +72,18 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
       await read.destroy();
     },
   };
+}
+
+/** A file that was deleted or replaced still takes rows, and nobody would ever read them. */
+function requireSameFile(path: string, inode: number | undefined): void {
+  if (inodeOf(path) === inode) return;
+  throw new AppError('database_unavailable', `The ledger ${path} was deleted or replaced while Tandem was running.`, {
+    next: 'Put it back, or start Tandem again.',
+  });
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
 
 function driverForThisNode(): SqliteDriver {
@@ -131,7 +145,11 @@ function schemaVersion(raw: RawDatabase): number {
   return row?.user_version ?? 0;
 }
 
-/** Preparing costs more than running; the product's few dozen statements are kept. Errors become ours here, once. */
+/**
+ * Preparing costs more than running; the product's few dozen statements are kept. Errors become ours here, once.
+ * libsql leaves a statement that met a lock in the middle of its work until it runs again, and no commit succeeds
+ * until then: so every change goes through `write`, where only BEGIN can meet a lock, and BEGIN is kept here.
+ */
 function cacheStatements(raw: RawDatabase, path: string): SqliteDatabase {
   const cache = new Map<string, SqliteStatement>();
   return {

@@ -100,21 +100,25 @@ export class InstanceLedger {
   }
 
   async terminateRequested(instanceIds: string[]): Promise<void> {
-    await this.#database.read
-      .updateTable('instance')
-      .set({ terminate_requested_at_ms: this.#clock.nowMs() })
-      .where('instance_id', 'in', instanceIds)
-      .where('terminate_requested_at_ms', 'is', null)
-      .execute();
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set({ terminate_requested_at_ms: this.#clock.nowMs() })
+        .where('instance_id', 'in', instanceIds)
+        .where('terminate_requested_at_ms', 'is', null)
+        .execute();
+    });
   }
 
   /** The termination failed or was refused: the minutes go on. */
   async terminateFailed(instanceIds: string[]): Promise<void> {
-    await this.#database.read
-      .updateTable('instance')
-      .set({ terminate_requested_at_ms: null })
-      .where('instance_id', 'in', instanceIds)
-      .execute();
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set({ terminate_requested_at_ms: null })
+        .where('instance_id', 'in', instanceIds)
+        .execute();
+    });
   }
 
   /**
@@ -165,17 +169,21 @@ export class InstanceLedger {
   }
 
   async #set(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
-    await this.#database.read.updateTable('instance').set(changes).where('intent_id', '=', intentId).execute();
+    await this.#database.write(async (queries) => {
+      await queries.updateTable('instance').set(changes).where('intent_id', '=', intentId).execute();
+    });
   }
 
   /** Leaves a machine alone that somebody has seen: a list, here or in another process, may beat the launch's answer. */
   async #setUnseen(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
-    await this.#database.read
-      .updateTable('instance')
-      .set(changes)
-      .where('intent_id', '=', intentId)
-      .where('launched_at_ms', 'is', null)
-      .execute();
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set(changes)
+        .where('intent_id', '=', intentId)
+        .where('launched_at_ms', 'is', null)
+        .execute();
+    });
   }
 }
 

@@ -340,7 +340,7 @@ describe('Fleet.list', () => {
   it('knows the machines of other Tandems by their tag, and their cost not at all', async () => {
     const { list, addInstance } = await openFleet();
     addInstance({ name: 'theirs', tags: [{ key: intentTag, value: 'somebody-elses' }] });
-    expect(await list()).toMatchObject([{ name: 'theirs', managed: true, intentId: null, cost: null }]);
+    expect(await list()).toMatchObject([{ name: 'theirs', managed: true, intentId: 'somebody-elses', cost: null }]);
   });
 
   it('takes the age of a foreign machine from when it was first healthy, where the API says it', async () => {

@@ -14,8 +14,8 @@ const listTimeoutMs = 3_000;
 const listMaxAgeMs = 60 * 60_000;
 /** A list that could not be read is asked for again after this long. */
 const listRetryAgeMs = 30_000;
-/** More text than any model writes: an upstream that does not end is cut here. */
-const longestAnswerCharacters = 4_000_000;
+/** More text than any model writes, and little enough for a client to take: an upstream that does not end is cut here. */
+const longestAnswerCharacters = 1_000_000;
 const longestBodyBytes = 32_000_000;
 /** From `[DONE]` to the end of the stream. */
 const goodbyeMs = 250;
@@ -106,50 +106,63 @@ export class OpenAiBackend implements Backend {
   }
 
   async *#readStream(response: Dispatcher.ResponseData, watch: Watch): AsyncGenerator<ChatEvent> {
-    const waiting: string[] = [];
-    const parser = createParser({ onEvent: (event) => waiting.push(event.data) });
+    const events: string[] = [];
+    const parser = createParser({ onEvent: (event) => events.push(event.data) });
     const decoder = new TextDecoder();
-    let finished = false;
-    let done = false;
-    let characters = 0;
+    const state: StreamState = { begun: false, finished: false, done: false, characters: 0 };
+    let bytesRead = 0;
     try {
-      for await (const bytes of response.body) {
-        watch.expect(done ? goodbyeMs : this.#config.idleTimeoutMs, 'stopped sending');
-        parser.feed(decoder.decode(bytes as Uint8Array, { stream: true }));
-        for (const data of waiting.splice(0)) {
-          if (data === '[DONE]') {
-            // Read to the end, so that the connection can be used again; but do not wait long for it.
-            done = true;
-            watch.expect(goodbyeMs, 'did not end its stream');
-            continue;
-          }
-          const chunk = parseChunk(this.#who, data);
-          if (chunk.error) throw errorFromChunk(this.#who, chunk.error);
-          const choice = chunk.choices?.[0];
-          if (choice?.delta?.content) {
-            characters += choice.delta.content.length;
-            if (characters > longestAnswerCharacters)
-              throw new AppError('upstream_invalid', `${this.#who} did not stop sending.`);
-            yield { type: 'text', text: choice.delta.content };
-          }
-          if (choice?.finish_reason) {
-            finished = true;
-            yield { type: 'finish', reason: choice.finish_reason };
-          }
-          if (chunk.usage) yield { type: 'usage', ...readUsage(chunk.usage) };
-        }
+      for await (const bytes of response.body as AsyncIterable<Uint8Array>) {
+        bytesRead += bytes.length;
+        if (bytesRead > longestBodyBytes) throw this.#endless();
+        parser.feed(decoder.decode(bytes, { stream: true }));
+        // Comments keep a connection open but are no answer: until the first event the first-byte limit holds.
+        state.begun ||= events.length > 0;
+        if (state.begun) watch.expect(state.done ? goodbyeMs : this.#config.idleTimeoutMs, 'stopped sending');
+        yield* this.#take(events, state);
+        // Read to the end after that, so that the connection can be used again; but do not wait long for it.
+        if (state.done) watch.expect(goodbyeMs, 'did not end its stream');
       }
+      // Some servers leave out the blank line that ends the last event.
+      parser.feed('\n\n');
+      yield* this.#take(events, state);
     } catch (error) {
       // Once the answer is whole, only its goodbye is missing.
-      if (!finished && !done) {
+      if (!state.finished && !state.done) {
         if (error instanceof AppError || watch.signal.aborted) throw error;
         throw this.#cut(error);
       }
     } finally {
       response.body.destroy();
     }
-    if (!finished && !done) throw this.#cut();
-    if (!finished) yield { type: 'finish', reason: 'stop' };
+    if (!state.finished && !state.done) throw this.#cut();
+    if (!state.finished) yield { type: 'finish', reason: 'stop' };
+  }
+
+  *#take(events: string[], state: StreamState): Generator<ChatEvent> {
+    for (const data of events.splice(0)) {
+      if (data === '[DONE]') {
+        state.done = true;
+        continue;
+      }
+      const chunk = parseChunk(this.#who, data);
+      if (chunk.error) throw errorFromChunk(this.#who, chunk.error);
+      const choice = chunk.choices?.[0];
+      if (choice?.delta?.content) {
+        state.characters += choice.delta.content.length;
+        if (state.characters > longestAnswerCharacters) throw this.#endless();
+        yield { type: 'text', text: choice.delta.content };
+      }
+      if (choice?.finish_reason) {
+        state.finished = true;
+        yield { type: 'finish', reason: finishReason(choice.finish_reason) };
+      }
+      if (chunk.usage) yield { type: 'usage', ...readUsage(chunk.usage) };
+    }
+  }
+
+  #endless(): AppError {
+    return new AppError('upstream_invalid', `${this.#who} did not stop sending.`);
   }
 
   #cut(cause?: unknown): AppError {
@@ -161,7 +174,7 @@ export class OpenAiBackend implements Backend {
     const { choices, usage } = parseCompletion(this.#who, await this.#readAll(response));
     const [choice] = choices;
     if (choice?.message.content) yield { type: 'text', text: choice.message.content };
-    yield { type: 'finish', reason: choice?.finish_reason ?? 'stop' };
+    yield { type: 'finish', reason: finishReason(choice?.finish_reason ?? 'stop') };
     yield { type: 'usage', ...readUsage(usage) };
   }
 
@@ -231,6 +244,20 @@ function wireCall(call: ChatCall): Record<string, unknown> {
     stream: true,
     stream_options: { include_usage: true },
   };
+}
+
+interface StreamState {
+  begun: boolean;
+  /** `finish_reason` was seen. */
+  finished: boolean;
+  /** `[DONE]` was seen. */
+  done: boolean;
+  characters: number;
+}
+
+/** A word of the protocol, or `other`: it goes into the ledger, which takes no free text. */
+function finishReason(reason: string): string {
+  return /^[a-z_]{1,32}$/.test(reason) ? reason : 'other';
 }
 
 function timeout(ms: number, who: string): AbortSignal {

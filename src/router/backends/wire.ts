@@ -13,7 +13,7 @@ export const usageSchema = z.object({
   prompt_tokens_details: z.object({ cached_tokens: tokenCount.nullish() }).nullish(),
   completion_tokens_details: z.object({ reasoning_tokens: tokenCount.nullish() }).nullish(),
   /** Dollars. OpenRouter always sends it, others sometimes. */
-  cost: z.number().min(0).nullish(),
+  cost: z.number().min(0).nullish().catch(null),
 });
 
 export const chunkSchema = z.object({
@@ -95,8 +95,18 @@ export function errorFromResponse(
       ...(retryAfterMs !== undefined && { retryAfterMs }),
     });
   }
-  if (status === 403) return new AppError('forbidden', happened, { httpStatus });
-  if (status === 404) return new AppError('unknown_model', happened, { httpStatus });
+  if (status === 403) {
+    return new AppError('forbidden', happened, {
+      next: 'The key may not do this, or a proxy in between refused it.',
+      httpStatus,
+    });
+  }
+  if (status === 404) {
+    return new AppError('unknown_model', happened, {
+      next: 'Check the model, and that baseUrl ends where /chat/completions begins (often /v1).',
+      httpStatus,
+    });
+  }
   if (status === 408 || status === 504) return new AppError('upstream_timeout', happened, { httpStatus });
   if (status >= 500) {
     const retryAfterMs = parseRetryAfter(retryAfter, Date.now());
@@ -115,7 +125,11 @@ export function errorFromResponse(
       next: 'The provider will not answer this prompt.',
       httpStatus,
     });
-  return new AppError('upstream_rejected', happened, { httpStatus });
+  const next =
+    status < 400
+      ? 'It redirects: put the address it really has into baseUrl.'
+      : 'Change what it names, or use another model.';
+  return new AppError('upstream_rejected', happened, { next, httpStatus });
 }
 
 /** An error that arrives inside a stream that began well. */
