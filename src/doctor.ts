@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { styleText } from 'node:util';
 import { createApp } from './app.ts';
@@ -49,7 +48,6 @@ function attempt(load: () => Config, say: Say): Config | null {
 async function checkDatabase(config: Config, say: Say): Promise<boolean> {
   const path = join(config.home, 'tandem.db');
   try {
-    await mkdir(config.home, { recursive: true });
     const database = await openDatabase(path);
     // A change that changes nothing: a ledger that can be read but not written cannot record what is spent.
     await database.write(async (queries) => {

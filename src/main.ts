@@ -3,11 +3,18 @@ import { Command } from 'commander';
 import { AppError } from './errors.ts';
 import { version } from './version.ts';
 
+// A reader that has seen enough (`tandem demo | head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+});
+
 const program = new Command('tandem')
   .description(
     'MCP server on stdio: runs prompts on the cheapest backend that is good enough, rents and returns Lambda Cloud GPUs, and says what all of it costs.',
   )
   .version(version)
+  .helpCommand(true)
+  .showHelpAfterError('`tandem --help` shows the commands and options.')
   .option('--sandbox', 'live in an embedded imitation of Lambda Cloud and of model providers; needs no key')
   .option('--read-only', 'offer only the tools that change nothing')
   .option('--tools <names>', 'offer only these tools (comma-separated)', (names) =>

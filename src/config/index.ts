@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
 import envPaths from 'env-paths';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
@@ -53,10 +54,13 @@ const defaultIdleTimeoutMs = 15_000;
  * Environment plus optional `tandem.yaml` -> one validated Config. Throws one `config_invalid` error that lists every
  * problem with the path of the key and what is allowed. Values of secrets are never quoted.
  */
-export function loadConfig(env: Environment = process.env): Config {
+export function loadConfig(given: Environment = process.env): Config {
+  const env = withoutPlaceholders(given);
   const problems: string[] = [];
   const redactor = new Redactor();
-  const home = env.TANDEM_HOME ? resolve(env.TANDEM_HOME) : envPaths('tandem', { suffix: '' }).data;
+  const home = env.TANDEM_HOME ? fromHome(env.TANDEM_HOME) : envPaths('tandem', { suffix: '' }).data;
+  // Relative to what? Clients start servers anywhere, and each place would have a ledger and a budget of its own.
+  if (!isAbsolute(home)) problems.push('TANDEM_HOME: must be an absolute path (or begin with ~/)');
   const { path, file } = readFile(env.TANDEM_CONFIG, home, problems);
 
   const baseUrl = (env.LAMBDA_API_BASE || lambdaBaseUrl).replace(/\/+$/, '');
@@ -85,6 +89,16 @@ export function loadConfig(env: Environment = process.env): Config {
   return config;
 }
 
+/** Clients hand over `${NAME}` as it stands when they could not fill it in: that is no key. */
+function withoutPlaceholders(env: Environment): Environment {
+  return Object.fromEntries(Object.entries(env).filter(([, value]) => !/^\$\{[^}]*\}$/.test(value?.trim() ?? '')));
+}
+
+/** There is no shell between a client's settings and us that would know `~`. */
+function fromHome(path: string): string {
+  return path.startsWith('~/') ? join(homedir(), path.slice(2)) : path;
+}
+
 /** An environment of one's own, with nothing of the real one but how the server should behave. */
 export function onlyManners(own: Environment, real: Environment = process.env): Environment {
   return { ...own, TANDEM_LOG_LEVEL: real.TANDEM_LOG_LEVEL, TANDEM_READ_ONLY: real.TANDEM_READ_ONLY };
@@ -95,7 +109,7 @@ function readFile(
   home: string,
   problems: string[],
 ): { path: string | null; file: ConfigFile | null } {
-  const path = given ? resolve(given) : join(home, 'tandem.yaml');
+  const path = given ? resolve(fromHome(given)) : join(home, 'tandem.yaml');
   if (!existsSync(path)) {
     if (given) problems.push(`TANDEM_CONFIG: there is no file ${path}`);
     return { path: null, file: fileSchema.parse({}) };
@@ -193,7 +207,7 @@ function lambdaKey(env: Environment, redactor: Redactor, problems: string[]): Se
   const set = given.filter(([, text]) => text).map(([name]) => name);
   if (set.length > 1) problems.push(`${set.join(' and ')}: set only one of them`);
   if (value) return secretFromValue('LAMBDA_API_KEY', value, redactor);
-  if (file) return secretFromFile('LAMBDA_API_KEY_FILE', resolve(file), redactor);
+  if (file) return secretFromFile('LAMBDA_API_KEY_FILE', resolve(fromHome(file)), redactor);
   if (command) return secretFromCommand('LAMBDA_API_KEY_COMMAND', command, redactor);
   return null;
 }

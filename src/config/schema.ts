@@ -51,7 +51,12 @@ const model = block({
 
 const modelServer = {
   id: backendId,
-  apiKeyEnv: z.string().min(1).optional(),
+  apiKeyEnv: z
+    .string()
+    .regex(/^[A-Z_][A-Z0-9_]*$/, {
+      error: 'must be the NAME of an environment variable (capitals, digits, underscores), not the key itself',
+    })
+    .optional(),
   timeoutMs: z.int().min(1).max(600_000).optional(),
   idleTimeoutMs: z.int().min(1).max(600_000).optional(),
 };

@@ -7,7 +7,7 @@ const launchIntervalMs = 12_500;
 export type Turn = 'request' | 'urgent' | 'launch';
 
 /**
- * Spaces out requests, in the order in which they were asked for. Urgent ones (terminations) go first; launches wait
+ * Spaces out requests, about in the order in which they were asked for. Urgent ones (terminations) go first; launches wait
  * for a limit of their own and hold nobody up. One per process.
  */
 export class Pacer {

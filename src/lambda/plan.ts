@@ -60,9 +60,10 @@ export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSi
   };
 }
 
-/** Whether a plan still holds at the price it was shown with. Returns the price now. */
-export async function currentPriceCents(fleet: Fleet, plan: LaunchPlan, signal: AbortSignal): Promise<number> {
+/** Checks, right before the launch, that the name is still free. Returns the price now. */
+export async function recheck(fleet: Fleet, plan: LaunchPlan, signal: AbortSignal): Promise<number> {
   const types = await fleet.types(signal);
+  await requireFreeName(fleet, plan.name, signal);
   return requireType(types, { instanceType: plan.instanceType }).priceCentsPerHour;
 }
 

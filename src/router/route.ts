@@ -42,8 +42,12 @@ const assumedSpeed: Record<'serverless' | 'dedicated', Record<Tier, Speed>> = {
   },
 };
 
-/** A model whose price nobody knows is ranked as an expensive one. */
-const assumedPrice = { inputNanoUsdPerMTok: usdToNano(1), outputNanoUsdPerMTok: usdToNano(3) };
+/** A model whose price nobody knows is ranked as a dear one of its tier; dollars per million tokens, in and out. */
+const assumedPrice: Record<Tier, { input: number; output: number }> = {
+  small: { input: 0.2, output: 0.4 },
+  medium: { input: 0.6, output: 1.8 },
+  large: { input: 1.5, output: 5 },
+};
 
 /** Output asked for when the caller names no limit: bounds the cost of one call. */
 export const defaultMaxTokens = 4_096;
@@ -116,7 +120,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const worstCostNanoUsd = costOf(maxTokens);
   const kept = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
   const occupancy = kept ? seconds * occupancyNanoUsdPerSecond : 0;
-  const rankedCost = predictedCostNanoUsd ?? assumedCost(inputTokens, outputTokens);
+  const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
   const worth = worthByPriority[request.priority];
 
   const excluded = exclusion(backend, model, sized, room, maxTokens, worstCostNanoUsd, snapshot.budgetLeftNanoUsd);
@@ -187,10 +191,9 @@ function verdictRank(candidate: Candidate): number {
   return verdicts.indexOf(candidate.verdict);
 }
 
-function assumedCost(inputTokens: number, outputTokens: number): number {
-  return (
-    (inputTokens * assumedPrice.inputNanoUsdPerMTok + outputTokens * assumedPrice.outputNanoUsdPerMTok) / 1_000_000
-  );
+function assumedCost(tier: Tier, inputTokens: number, outputTokens: number): number {
+  const { input, output } = assumedPrice[tier];
+  return usdToNano((inputTokens * input + outputTokens * output) / 1_000_000);
 }
 
 function explainChoice(request: Sized['request'], complexity: Complexity, chosen: Candidate | undefined): string {

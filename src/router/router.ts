@@ -282,7 +282,7 @@ function failure(attempts: AttemptReport[]): AppError {
   return new AppError('all_attempts_failed', `Every backend failed.\n- ${each}\n`, {
     next:
       waits.length > 0
-        ? `Try again in ${Math.ceil(Math.min(...waits) / 1000)} s.`
+        ? `Try again in ${Math.max(1, Math.ceil(Math.min(...waits) / 1000))} s.`
         : 'Try again in a moment; `tandem doctor` checks keys and reachability.',
   });
 }

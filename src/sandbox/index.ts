@@ -65,6 +65,12 @@ export async function startSandbox({
   await app.register(dedicated.plugin, { prefix: '/dedicated/v1' });
   await app.register(
     async (control) => {
+      // `curl -X POST` with a JSON header and no body is a plain order.
+      control.addContentTypeParser(
+        'application/json',
+        { parseAs: 'string' },
+        async (_request: unknown, text: string) => (text === '' ? {} : JSON.parse(text)),
+      );
       control.get('/', () => ({
         sandbox: true,
         behaviours: Object.keys(behaviours),

@@ -57,11 +57,21 @@ function spanOf(
       });
     return ms;
   };
-  const toMs = input.to === undefined ? nowMs + 1 : parse('to', input.to);
+  // A day as the end means the whole of it.
+  const toMs =
+    input.to === undefined
+      ? nowMs + 1
+      : isDay(input.to)
+        ? calendar.at(parse('to', input.to)).day.endMs
+        : parse('to', input.to);
   const fromMs = input.from === undefined ? calendar.startOfDayBefore(toMs, 29) : parse('from', input.from);
   if (fromMs >= toMs)
     throw new AppError('invalid_input', 'from is not before to.', { next: 'Give an earlier from or a later to.' });
   return { fromMs, toMs };
+}
+
+function isDay(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text);
 }
 
 export type Presented = ReturnType<typeof present>;
@@ -126,6 +136,7 @@ function budget(period: PeriodBudget, calendar: ToolContext['calendar']) {
     limit_usd: nanoToUsd(period.limitNanoUsd),
     spent_usd: nanoToUsd(period.tokensNanoUsd + period.instancesNanoUsd),
     reserved_usd: nanoToUsd(period.reservedNanoUsd),
+    held_for_instances_usd: nanoToUsd(period.heldNanoUsd),
     left_usd: nanoToUsd(period.leftNanoUsd),
     resets_at: calendar.format(period.period.endMs),
   };
@@ -196,7 +207,7 @@ export function render({
     '',
     `GPU time: ${gpu.minutes} min, ${usd(gpu.cost_usd)} (estimate from first active; at most ${usd(gpu.upper_bound_usd)}; Lambda's invoice is authoritative).`,
     ...machines,
-    `Budget: ${usd(left.daily.left_usd)} of ${usd(left.daily.limit_usd)} left today (resets ${left.daily.resets_at}), ${usd(left.monthly.left_usd)} of ${usd(left.monthly.limit_usd)} this month (resets ${left.monthly.resets_at}); ${usd(left.daily.reserved_usd)} reserved by calls under way.`,
+    `Budget: ${usd(left.daily.left_usd)} of ${usd(left.daily.limit_usd)} left today (resets ${left.daily.resets_at}), ${usd(left.monthly.left_usd)} of ${usd(left.monthly.limit_usd)} this month (resets ${left.monthly.resets_at}); ${usd(left.daily.reserved_usd)} reserved by calls under way, ${usd(left.daily.held_for_instances_usd)} held for the first hour of launches.`,
     ...(totals.tokens_estimated_attempts > 0
       ? [`Tokens of ${totals.tokens_estimated_attempts} attempts are estimated: the provider reported none.`]
       : []),

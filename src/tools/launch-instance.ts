@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import type { LaunchPlan, LaunchResult } from '../lambda/fleet.ts';
-import { currentPriceCents, planLaunch } from '../lambda/plan.ts';
+import { planLaunch, recheck } from '../lambda/plan.ts';
 import { instanceCostNano, nanoToUsd } from '../money.ts';
 import type { Confirmed } from './confirmation.ts';
 import { usd } from './text.ts';
@@ -22,7 +22,12 @@ export const launchInstance = defineTool({
   input: z.strictObject({
     instance_type: z.string().min(1),
     region: z.string().min(1).optional().describe('default: any with capacity'),
-    name: z.string().min(1).max(64).optional(),
+    name: z
+      .string()
+      .regex(/^[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?$/, {
+        error: 'must be 1 to 64 letters, digits, spaces, dots, dashes, underscores',
+      })
+      .optional(),
     ssh_key: z.string().min(1).optional().describe('default: the only one'),
     image_family: z.string().min(1).optional(),
     filesystems: z.array(z.string().min(1)).optional(),
@@ -62,7 +67,7 @@ export const launchInstance = defineTool({
     while (confirmed.status === 'confirmed') {
       // The yes was given for a price, maybe a while ago; a higher one needs a new yes.
       const before = confirmed.plan.priceCentsPerHour;
-      const priceCentsPerHour = await currentPriceCents(fleet, confirmed.plan, signal);
+      const priceCentsPerHour = await recheck(fleet, confirmed.plan, signal);
       if (priceCentsPerHour <= before) {
         confirmed = { ...confirmed, plan: { ...confirmed.plan, priceCentsPerHour } };
         break;
@@ -85,8 +90,8 @@ export const launchInstance = defineTool({
     return { status: result.status, plan, note: note + noteOn(result), instance_id: result.instanceId };
   },
   render({ status, plan, note, confirm_token: token, instance_id: id }) {
-    const planned = `${plan.instance_type} (${plan.gpu}) in ${plan.region} as "${plan.name}", ${usd(plan.price_usd_per_hour as number)} an hour, ${usd(plan.price_usd_per_day as number)} a day, until terminated; SSH key ${plan.ssh_key}, image ${plan.image_family}${filesystemsOf(plan)}`;
-    const budget = `Budget left: ${usd(plan.budget_left_today_usd as number)} today, ${usd(plan.budget_left_month_usd as number)} this month.`;
+    const planned = `${plan.instance_type} (${plan.gpu}) in ${plan.region} as "${plan.name}", ${usd(plan.price_usd_per_hour as number)} an hour, ${usd(plan.price_usd_per_day as number)} a day, until terminated; SSH key ${plan.ssh_key}, image ${plan.image_family}${filesystemsIn(plan.filesystems as string[])}${plan.user_data ? `; runs at boot: ${plan.user_data}` : ''}`;
+    const budget = `Budget left: ${usd(plan.budget_left_today_usd as number)} today, ${usd(plan.budget_left_month_usd as number)} this month; it lasts ${plan.budget_lasts_hours} h at this price, and does not end the instance.`;
     if (status === 'confirm_required')
       return `Plan: ${planned}.\n${budget}\n${note}\nTo launch, repeat the call with confirm_token: ${token}`;
     return `${status}: ${planned}${id ? `; instance id ${id}` : ''}.\n${note}`;
@@ -114,11 +119,13 @@ async function moneyFor(plan: LaunchPlan, { reports }: ToolContext): Promise<Mon
 
 function question(plan: LaunchPlan & Money): string {
   const hourly = usd(plan.priceCentsPerHour / 100);
-  return `Launch ${plan.instanceType} (${plan.gpuDescription}) in ${plan.region} as "${plan.name}" for ${hourly} an hour, until it is terminated? Budget left today: ${usd(nanoToUsd(plan.budgetLeftTodayNanoUsd))}.`;
+  const script = plan.userData === undefined ? '' : ` It runs this as root when it boots: ${excerpt(plan.userData)}.`;
+  return `Launch ${plan.instanceType} (${plan.gpuDescription}) in ${plan.region} as "${plan.name}" for ${hourly} an hour, until it is terminated? SSH key ${plan.sshKeyName}, image ${plan.imageFamily}${filesystemsIn(plan.filesystemNames)}.${script} Budget left: ${usd(nanoToUsd(plan.budgetLeftTodayNanoUsd))} today, ${usd(nanoToUsd(plan.budgetLeftMonthNanoUsd))} this month.`;
 }
 
 function present(plan: LaunchPlan & Money) {
   const hourly = nanoToUsd(instanceCostNano(plan.priceCentsPerHour, hourMs));
+  const leftNanoUsd = Math.min(plan.budgetLeftTodayNanoUsd, plan.budgetLeftMonthNanoUsd);
   return {
     instance_type: plan.instanceType,
     gpu: plan.gpuDescription,
@@ -127,16 +134,25 @@ function present(plan: LaunchPlan & Money) {
     ssh_key: plan.sshKeyName,
     image_family: plan.imageFamily,
     filesystems: plan.filesystemNames,
+    ...(plan.userData !== undefined && { user_data: excerpt(plan.userData) }),
     price_usd_per_hour: hourly,
     price_usd_per_day: nanoToUsd(instanceCostNano(plan.priceCentsPerHour, 24 * hourMs)),
     budget_left_today_usd: nanoToUsd(plan.budgetLeftTodayNanoUsd),
     budget_left_month_usd: nanoToUsd(plan.budgetLeftMonthNanoUsd),
+    budget_lasts_hours: Math.round((nanoToUsd(leftNanoUsd) / hourly) * 10) / 10,
   };
 }
 
-function filesystemsOf(plan: Record<string, unknown>): string {
-  const names = plan.filesystems as string[];
+function filesystemsIn(names: readonly string[]): string {
   return names.length > 0 ? `, filesystems ${names.join(', ')}` : '';
+}
+
+const longestExcerpt = 300;
+
+/** A boot script as a person can judge it: its beginning, on one line, and its size. */
+function excerpt(userData: string): string {
+  const line = JSON.stringify(userData.length > longestExcerpt ? `${userData.slice(0, longestExcerpt)}…` : userData);
+  return `${line} (${Buffer.byteLength(userData)} bytes)`;
 }
 
 function noteOn({ status, adopted }: LaunchResult): string {

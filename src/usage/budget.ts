@@ -3,7 +3,7 @@ import { AppError } from '../errors.ts';
 import { formatUsd } from '../money.ts';
 import type { Calendar, Period } from './calendar.ts';
 import type { Queries } from './database.ts';
-import { instanceClaimNano, instancesWithin } from './instance-cost.ts';
+import { type InstanceRow, instanceClaimNano, instanceCost, instancesWithin } from './instance-cost.ts';
 
 export interface BudgetLimits {
   dailyNanoUsd: number;
@@ -16,7 +16,11 @@ export interface PeriodBudget {
   unit: 'daily' | 'monthly';
   limitNanoUsd: number;
   tokensNanoUsd: number;
+  /** The minutes of machines so far. */
   instancesNanoUsd: number;
+  /** What is left of the first hours that launches reserved. */
+  heldNanoUsd: number;
+  /** The most that calls under way can cost. */
   reservedNanoUsd: number;
   leftNanoUsd: number;
 }
@@ -51,9 +55,12 @@ export class Budget {
       const counter = counters.find((row) => row.period === period.name);
       const tokensNanoUsd = counter?.settled_nano_usd ?? 0;
       const reservedNanoUsd = counter?.reserved_nano_usd ?? 0;
-      const instancesNanoUsd = machines.reduce((sum, row) => sum + instanceClaimNano(row, period, nowMs), 0);
-      const leftNanoUsd = Math.max(0, limitNanoUsd - tokensNanoUsd - reservedNanoUsd - instancesNanoUsd);
-      return { period, unit, limitNanoUsd, tokensNanoUsd, instancesNanoUsd, reservedNanoUsd, leftNanoUsd };
+      const sumOf = (amount: (row: InstanceRow) => number) => machines.reduce((sum, row) => sum + amount(row), 0);
+      const claimedNanoUsd = sumOf((row) => instanceClaimNano(row, period, nowMs));
+      const instancesNanoUsd = sumOf((row) => instanceCost(row, period.startMs, period.endMs, nowMs).costNanoUsd);
+      const heldNanoUsd = claimedNanoUsd - instancesNanoUsd;
+      const leftNanoUsd = Math.max(0, limitNanoUsd - tokensNanoUsd - reservedNanoUsd - claimedNanoUsd);
+      return { period, unit, limitNanoUsd, tokensNanoUsd, instancesNanoUsd, heldNanoUsd, reservedNanoUsd, leftNanoUsd };
     };
     return {
       day: stateOf(day, 'daily', this.#limits.dailyNanoUsd),

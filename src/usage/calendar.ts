@@ -33,6 +33,7 @@ export class Calendar {
 
   /** A date (`2026-11-01`, local midnight) or an ISO time. `null` when it is neither. */
   parse(text: string): number | null {
+    if (!/^\d{4}-\d\d-\d\d/.test(text)) return null;
     const moment = DateTime.fromISO(text, { zone: this.timeZone });
     return moment.isValid ? moment.toMillis() : null;
   }

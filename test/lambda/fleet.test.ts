@@ -251,7 +251,11 @@ describe('Fleet.launch', () => {
     const { launch, list, instances, requestLog } = await openFleet({ speed: 10 });
     await list();
     await Promise.all(['one', 'two'].map((name) => launch({ name })));
-    expect(instances().map(({ name }) => name)).toEqual(['one', 'two']);
+    expect(
+      instances()
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual(['one', 'two']);
     expect(requestLog.filter(({ status }) => status === 429)).toEqual([]);
   });
 

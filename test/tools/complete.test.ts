@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Tables } from '../../src/usage/tables.ts';
 import { ManualClock } from '../support/clock.ts';
 import { startWorld, type World, type WorldOptions } from '../support/world.ts';
@@ -405,6 +407,86 @@ describe('complete', () => {
     });
   });
 
+  describe('secrets', () => {
+    const key = 'house-key-0123456789-abcdef';
+    it('are taken out of what a failing provider echoes, also when another one then answers', async () => {
+      const echo = await startEcho((auth) => ({
+        status: 500,
+        body: JSON.stringify({ error: { message: `cannot use ${auth}` } }),
+      }));
+      const world = await startWorld({
+        environment: { HOUSE_KEY: key },
+        yaml: (sandbox) =>
+          yamlFor(sandbox, [
+            { id: 'leaky', models: ['a-8b'], baseUrl: echo, keyEnv: 'HOUSE_KEY', price: [0.1, 0.1] },
+            good,
+          ]),
+      });
+      const { result, text } = await world.call('complete', { prompt: 'Hello' });
+      expect(result.backend).toBe('good');
+      expect(result.attempts[0].error).toContain('[redacted]');
+      expect(JSON.stringify(result) + text).not.toContain('house-key');
+    });
+
+    it('are taken out of error texts that were cut in the middle of one', async () => {
+      const echo = await startEcho((auth) => ({
+        status: 500,
+        body: JSON.stringify({ error: { message: `${'x'.repeat(275)} ${auth}` } }),
+      }));
+      const { call } = await startWorld({
+        environment: { HOUSE_KEY: key },
+        yaml: (sandbox) => yamlFor(sandbox, [{ id: 'leaky', models: ['a-8b'], baseUrl: echo, keyEnv: 'HOUSE_KEY' }]),
+      });
+      expect((await call('complete', { prompt: 'Hello' })).text).not.toContain('house-key-');
+    });
+  });
+
+  it.each([
+    ['tokens', { prompt_tokens: 1e15, completion_tokens: 5 }],
+    ['cost', { prompt_tokens: 5, completion_tokens: 5, cost: 1e7 }],
+  ])('does not believe a provider that reports absurd %s', async (_what, usage) => {
+    const answer = { choices: [{ message: { content: 'Hello there.' }, finish_reason: 'stop' }], usage };
+    const absurd = await startEcho(() => ({ status: 200, body: JSON.stringify(answer) }));
+    const world = await startWorld({
+      yaml: (sandbox) => yamlFor(sandbox, [{ id: 'absurd', models: ['a-8b'], baseUrl: absurd }]),
+    });
+    const { result } = await world.call('complete', { prompt: 'Hello' });
+    expect(result.cost_usd).toBeLessThan(0.001);
+    expect(await attempts(world)).toMatchObject([{ status: 'ok' }]);
+  });
+
+  it('does not take keep-alive comments for an answer', async () => {
+    const queueing = await startEcho(() => ({
+      status: 200,
+      body: ': queued\n\n'.repeat(3),
+      type: 'text/event-stream',
+      open: true,
+    }));
+    const world = await startWorld({
+      yaml: (sandbox) =>
+        yamlFor(sandbox, [
+          { id: 'queueing', models: ['a-8b'], baseUrl: queueing, timeoutMs: 300, price: [0.1, 0.1] },
+          good,
+        ]),
+    });
+    const { result } = await world.call('complete', { prompt: 'Hello' });
+    expect(result.backend).toBe('good');
+    expect(result.attempts[0].error).toContain('did not begin to answer within 300 ms');
+  });
+
+  it('understands a stream whose last event lacks its blank line', async () => {
+    const body =
+      'data: {"choices":[{"delta":{"content":"Whole."}}]}\n\ndata: {"choices":[{"delta":{},"finish_reason":"stop"}]}';
+    const terse = await startEcho(() => ({ status: 200, body, type: 'text/event-stream' }));
+    const { call } = await startWorld({
+      yaml: (sandbox) => yamlFor(sandbox, [{ id: 'terse', models: ['a-8b'], baseUrl: terse }]),
+    });
+    expect((await call('complete', { prompt: 'Hello' })).result).toMatchObject({
+      text: 'Whole.',
+      finish_reason: 'stop',
+    });
+  });
+
   it('counts a request once whose first candidate the budget refused at the last moment', async () => {
     const world = await worldOf([good, { id: 'box', kind: 'dedicated', models: ['fine-70b'], tier: 'large' }], {
       budgets: { dailyUsd: 0.0003 },
@@ -444,4 +526,28 @@ async function untilAsync<Item>(read: () => Promise<Item[]>): Promise<Item[]> {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   throw new Error('it did not happen within two seconds');
+}
+
+interface Echo {
+  status: number;
+  body: string;
+  type?: string;
+  /** Leaves the connection open after the body. */
+  open?: boolean;
+}
+
+/** A provider with manners of its own: answers everything with what `answer` makes of the authorization header. */
+async function startEcho(answer: (authorization: string) => Echo): Promise<string> {
+  const server = createServer((request, response) => {
+    const { status, body, type = 'application/json', open } = answer(request.headers.authorization ?? '');
+    response.writeHead(status, { 'content-type': type });
+    if (open) response.write(body);
+    else response.end(body);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }

@@ -51,6 +51,7 @@ describe('launch_instance: the plan', () => {
         price_usd_per_day: 30.96,
         budget_left_today_usd: 50,
         budget_left_month_usd: 1000,
+        budget_lasts_hours: 38.8,
       },
       note: confirmFirst,
       confirm_token: expect.any(String),
@@ -515,7 +516,7 @@ describe('launch_instance: the yes', () => {
     });
     const { result } = await world.call(tool, { ...a10, name: 'router-qwen' });
     expect(questions).toEqual([
-      'Launch gpu_1x_a10 (A10 (24 GB PCIe)) in us-east-1 as "router-qwen" for $1.29 an hour, until it is terminated? Budget left today: $50.00.',
+      'Launch gpu_1x_a10 (A10 (24 GB PCIe)) in us-east-1 as "router-qwen" for $1.29 an hour, until it is terminated? SSH key laptop, image lambda-stack-24-04. Budget left: $50.00 today, $1,000.00 this month.',
     ]);
     expect(result).toMatchObject({ status: 'launching', instance_id: launched(world)[0]?.id });
   });
