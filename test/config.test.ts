@@ -1,4 +1,5 @@
 import { chmodSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Environment, loadConfig } from '../src/config/index.ts';
@@ -164,6 +165,23 @@ buget: 5
     const text = problems('serverless: [{id: a, preset: groq, apiKey: sk-super-secret-1234567890}]');
     expect(text).toContain('unknown key "apiKey"');
     expect(text).not.toContain('super-secret');
+  });
+
+  it('takes the name of a variable where a key was pasted for a mistake, and does not repeat it', () => {
+    const text = problems('serverless: [{id: a, preset: groq, apiKeyEnv: house-secret-123}]');
+    expect(text).toContain('serverless[0].apiKeyEnv: must be the NAME of an environment variable');
+    expect(text).not.toContain('house-secret-123');
+  });
+
+  it('takes a placeholder that a client could not fill in for a key that is not set', () => {
+    const placeholder = '$' + '{env:LAMBDA_API_KEY}';
+    const config = load(null, { LAMBDA_API_KEY: placeholder, GROQ_API_KEY: placeholder });
+    expect(config).toMatchObject({ lambda: { apiKey: null }, backends: [] });
+  });
+
+  it('knows ~ and wants an absolute home', () => {
+    expect(loadConfig({ TANDEM_HOME: '~/no-such-folder' }).home).toBe(join(homedir(), 'no-such-folder'));
+    expect(problems(null, { TANDEM_HOME: 'somewhere' })).toContain('TANDEM_HOME: must be an absolute path');
   });
 
   it('complains about a TANDEM_CONFIG that is not there', () => {

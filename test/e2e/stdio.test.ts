@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -102,6 +102,27 @@ describe('the server on stdio', () => {
     await second.initialize();
     expect((await attempts(home)).rows).toMatchObject([{ status: 'open' }]);
     expect(server.child.exitCode).toBeNull();
+  });
+
+  it('answers a prompt of 11 MB with the limit, and goes on', async () => {
+    const { environment } = await sandboxAndEnvironment();
+    const server = new ServerProcess([], environment);
+    await server.initialize();
+    const { isError, content } = await server.call('complete', { prompt: 'word '.repeat(2_200_000) });
+    expect(isError).toBe(true);
+    expect(content[0].text).toMatch(/^context_too_long/);
+    expect((await server.request('tools/list')).result.tools).toHaveLength(7);
+  });
+
+  it('notices that its ledger was deleted before it spends anything', async () => {
+    const { environment, home, sandbox } = await sandboxAndEnvironment();
+    const server = new ServerProcess([], environment);
+    await server.initialize();
+    rmSync(join(home, 'tandem.db'));
+    const { isError, content } = await server.call('complete', { prompt: 'Hello' });
+    expect(isError).toBe(true);
+    expect(content[0].text).toMatch(/^database_unavailable: .*was deleted or replaced/);
+    expect(sandbox.serverless.calls).toEqual([]);
   });
 
   it('lives in the sandbox without any environment, and leaves no folder behind', async () => {

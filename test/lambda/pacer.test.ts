@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/errors.ts';
-import { Pacer } from '../../src/lambda/pacer.ts';
+import { Pacer, type Turn } from '../../src/lambda/pacer.ts';
 import { ManualClock } from '../support/clock.ts';
 
 /** A pacer, its clock, and the turns as they come: name and milliseconds since the start. */
@@ -9,7 +9,7 @@ function openPacer() {
   const startMs = clock.nowMs();
   const pacer = new Pacer(clock);
   const turns: [string, number][] = [];
-  const ask = (kind: 'request' | 'launch', name: string, signal = new AbortController().signal) =>
+  const ask = (kind: Turn, name: string, signal = new AbortController().signal) =>
     pacer.turn(kind, signal).then(() => {
       turns.push([name, clock.nowMs() - startMs]);
     });
@@ -161,6 +161,34 @@ describe('Pacer', () => {
     expect(turns).toEqual([
       ['first', 0],
       ['third', 12_500],
+    ]);
+  });
+
+  it('is held up by nobody who gave up waiting', async () => {
+    const { ask, advance, turns } = openPacer();
+    const giveUp = new AbortController();
+    void ask('request', 'first');
+    const given = Array.from({ length: 50 }, (_, index) =>
+      ask('request', `gave up ${index}`, giveUp.signal).catch(() => undefined),
+    );
+    void ask('request', 'patient');
+    giveUp.abort(new AppError('cancelled', 'Enough.'));
+    await Promise.all(given);
+    await advance(3_000);
+    expect(turns).toEqual([
+      ['first', 0],
+      ['patient', 1_050],
+    ]);
+  });
+
+  it('lets terminations go before everything that waits', async () => {
+    const { ask, advance, turns } = openPacer();
+    for (let index = 0; index < 30; index += 1) void ask('request', `list ${index}`);
+    void ask('urgent', 'terminate');
+    await advance(2_500);
+    expect(turns.slice(0, 2)).toEqual([
+      ['list 0', 0],
+      ['terminate', 1_050],
     ]);
   });
 });

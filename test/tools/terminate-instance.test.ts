@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { acceleratedClock } from '../../src/clock.ts';
 import { until } from '../lambda/cloud.ts';
@@ -409,5 +410,26 @@ describe('terminate_instance: the end', () => {
     expect(Math.abs(counted.minutes - (billed?.minutes ?? 0))).toBeLessThanOrEqual(1);
     expect(counted.cost_usd).toBeCloseTo((counted.minutes * 1.29) / 60, 6);
     expect(counted.upper_bound_usd).toBeGreaterThanOrEqual((billed?.cents ?? Number.POSITIVE_INFINITY) / 100);
+  });
+});
+
+describe('terminate_instance: a ledger that cannot be written', () => {
+  it('keeps no machine running', { timeout: 60_000 }, async () => {
+    const world = await startWorld();
+    const id = await launchActive(world, 'trainer');
+    const plan = await planFor(world, [id]);
+    await world.readLedger(async ({ read }) => {
+      await read.connection().execute(async (connection) => {
+        await sql`BEGIN IMMEDIATE`.execute(connection);
+        const listed = await world.call('list_gpu_instances');
+        expect(listed.result.instances.map(({ name }: { name: string }) => name)).toContain('trainer');
+        const done = await world.call(tool, { instances: [id], confirm_token: plan.result.confirm_token });
+        expect(done.isError).toBe(false);
+        await sql`ROLLBACK`.execute(connection);
+      });
+    });
+    expect(truth(world, id)?.terminateRequestedAtMs).not.toBeNull();
+    // And all is well again as soon as the lock is gone.
+    expect((await world.call('complete', { prompt: 'Hello', backend: 'serverless' })).isError).toBe(false);
   });
 });
