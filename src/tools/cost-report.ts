@@ -70,6 +70,12 @@ function spanOf(
   return { fromMs, toMs };
 }
 
+/** What is unknown is never shown as nothing. */
+function known(amount: number, unknownAttempts: number): string {
+  if (unknownAttempts === 0) return usd(amount);
+  return amount === 0 ? 'unknown' : `${usd(amount)} + unknown`;
+}
+
 function isDay(text: string): boolean {
   return /^\d{4}-\d\d-\d\d$/.test(text);
 }
@@ -104,8 +110,11 @@ export function present(report: Report, { calendar }: Pick<ToolContext, 'calenda
       output_tokens: row.outputTokens,
       token_cost_usd: nanoToUsd(row.costNanoUsd),
       gpu_cost_usd: nanoToUsd(row.gpuCostNanoUsd),
+      unknown_cost_attempts: row.unknownCost,
       cost_per_request_usd:
-        row.answered > 0 ? nanoToUsd(Math.round((row.costNanoUsd + row.gpuCostNanoUsd) / row.answered)) : null,
+        row.answered > row.unknownCost
+          ? nanoToUsd(Math.round((row.costNanoUsd + row.gpuCostNanoUsd) / (row.answered - row.unknownCost)))
+          : null,
       ...latency(row),
     })),
     gpu: {
@@ -151,6 +160,7 @@ export function render({
   budget: left,
   unknown_cost: unknown,
 }: Presented): string {
+  const unknowns = unknown.reduce((sum, row) => sum + row.attempts, 0);
   const largest = Math.max(0, ...groups.map((group) => group.token_cost_usd + group.gpu_cost_usd));
   const rows = groups.map((group) => [
     group.key,
@@ -159,7 +169,7 @@ export function render({
     percent(group.error_rate),
     String(group.input_tokens),
     String(group.output_tokens),
-    usd(group.token_cost_usd),
+    known(group.token_cost_usd, group.unknown_cost_attempts),
     usd(group.gpu_cost_usd),
     group.cost_per_request_usd === null ? '–' : usd(group.cost_per_request_usd),
     milliseconds(group.p50_ms),
@@ -168,7 +178,7 @@ export function render({
   ]);
   const chart = groups.map((group) => [
     group.key,
-    usd(group.token_cost_usd + group.gpu_cost_usd),
+    known(group.token_cost_usd + group.gpu_cost_usd, group.unknown_cost_attempts),
     bar(group.token_cost_usd + group.gpu_cost_usd, largest),
   ]);
   const machines = gpu.instances.map(
@@ -178,7 +188,7 @@ export function render({
   return [
     `${period.from} to ${period.to} (${period.time_zone})`,
     `${totals.requests} requests, ${totals.answered} answered, ${percent(totals.error_rate)} failed; ${totals.input_tokens} tokens in, ${totals.output_tokens} out.`,
-    `Cost ${usd(totals.cost_usd)} = tokens ${usd(totals.token_cost_usd)} + GPU time ${usd(totals.gpu_cost_usd)}; ${totals.cost_per_request_usd === null ? 'nothing was answered' : `${usd(totals.cost_per_request_usd)} per answered request`}.`,
+    `Cost ${known(totals.cost_usd, unknowns)} = tokens ${known(totals.token_cost_usd, unknowns)} + GPU time ${usd(totals.gpu_cost_usd)}; ${totals.cost_per_request_usd === null ? 'no answer of known cost' : `${usd(totals.cost_per_request_usd)} per answered request`}.`,
     `Latency P50 ${milliseconds(totals.p50_ms)}, P95 ${milliseconds(totals.p95_ms)}, P99 ${milliseconds(totals.p99_ms)}; serverless ${percent(totals.serverless_share)}, dedicated ${percent(totals.dedicated_share)}.`,
     ...(groups.length > 0
       ? [
@@ -192,7 +202,7 @@ export function render({
               'tokens in',
               'out',
               'tokens cost',
-              'GPU share',
+              'GPU time',
               'per request',
               'P50',
               'P95',

@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { Budget, BudgetState } from './budget.ts';
 import type { Calendar } from './calendar.ts';
 import type { Database } from './database.ts';
+import { gpuShares } from './gpu-shares.ts';
 import { instanceCost, instancesWithin } from './instance-cost.ts';
 import type { AttemptTable } from './tables.ts';
 
@@ -25,7 +26,9 @@ export interface ReportRow extends Percentiles {
   inputTokens: number;
   outputTokens: number;
   costNanoUsd: number;
-  /** This row's share of the GPU minutes, spread over the dedicated attempts by the time they took. */
+  /** Attempts whose cost nobody can tell; it is in no sum. */
+  unknownCost: number;
+  /** What its machines cost (see `gpuShares`). */
   gpuCostNanoUsd: number;
 }
 
@@ -53,6 +56,7 @@ export interface Report {
   gpuCostNanoUsd: number;
   gpuUpperNanoUsd: number;
   gpuMinutes: number;
+  /** Over the answers whose cost is known; null when there is none. */
   costPerRequestNanoUsd: number | null;
   /** What people waited, failed attempts included. */
   latency: Percentiles;
@@ -109,7 +113,8 @@ export class Reports {
     const answered = total('answered');
     const ended = requests.ended - requests.cancelled;
     const costNanoUsd = total('cost_nano_usd') + gpuCostNanoUsd;
-    const busyMs = total('dedicated_busy_ms');
+    const known = answered - total('unknown_answers');
+    const shares = gpuShares(groupBy, groups, machines, { fromMs, toMs, nowMs }, this.#calendar);
     return {
       fromMs,
       toMs,
@@ -124,21 +129,27 @@ export class Reports {
       gpuCostNanoUsd,
       gpuUpperNanoUsd: instances.reduce((sum, instance) => sum + instance.upperNanoUsd, 0),
       gpuMinutes: instances.reduce((sum, instance) => sum + instance.minutes, 0),
-      costPerRequestNanoUsd: answered > 0 ? Math.round(costNanoUsd / answered) : null,
+      costPerRequestNanoUsd: known > 0 ? Math.round(costNanoUsd / known) : null,
       latency: percentiles(elapsed),
       serverlessShare: answered > 0 ? total('serverless_answered') / answered : null,
       dedicatedShare: answered > 0 ? (answered - total('serverless_answered')) / answered : null,
-      rows: groups.map((row) => ({
-        key: row.key,
-        attempts: row.attempts,
-        answered: row.answered,
-        errorRate: row.attempts > row.cancelled ? row.failed / (row.attempts - row.cancelled) : 0,
-        inputTokens: row.input_tokens,
-        outputTokens: row.output_tokens,
-        costNanoUsd: row.cost_nano_usd,
-        gpuCostNanoUsd: busyMs > 0 ? Math.round((gpuCostNanoUsd * row.dedicated_busy_ms) / busyMs) : 0,
-        ...percentiles(latencies.filter((bucket) => bucket.key === row.key)),
-      })),
+      rows: [
+        ...groups.map((row) => ({
+          key: row.key,
+          attempts: row.attempts,
+          answered: row.answered,
+          errorRate: row.attempts > row.cancelled ? row.failed / (row.attempts - row.cancelled) : 0,
+          inputTokens: row.input_tokens,
+          outputTokens: row.output_tokens,
+          costNanoUsd: row.cost_nano_usd,
+          unknownCost: row.unknown_cost,
+          gpuCostNanoUsd: shares.get(row.key) ?? 0,
+          ...percentiles(latencies.filter((bucket) => bucket.key === row.key)),
+        })),
+        ...[...shares]
+          .filter(([key]) => !groups.some((row) => row.key === key))
+          .map(([key, nanoUsd]) => idleRow(key, nanoUsd)),
+      ].sort((one, other) => (one.key < other.key ? -1 : 1)),
       instances,
       unknownCost,
       estimatedUsage: total('estimated'),
@@ -168,6 +179,8 @@ export class Reports {
         countIf(sql`status IN ('error', 'interrupted')`).as('failed'),
         countIf(sql`status = 'cancelled'`).as('cancelled'),
         countIf(sql`usage_source = 'estimate'`).as('estimated'),
+        countIf(sql`cost_nano_usd IS NULL`).as('unknown_cost'),
+        countIf(sql`cost_nano_usd IS NULL AND status = 'ok'`).as('unknown_answers'),
         sumOf('input_tokens').as('input_tokens'),
         sumOf('output_tokens').as('output_tokens'),
         sumOf('cost_nano_usd').as('cost_nano_usd'),
@@ -227,6 +240,8 @@ interface GroupRow {
   failed: number;
   cancelled: number;
   estimated: number;
+  unknown_cost: number;
+  unknown_answers: number;
   input_tokens: number;
   output_tokens: number;
   cost_nano_usd: number;
@@ -237,6 +252,20 @@ interface Bucket {
   key: string;
   ms: number;
   count: number;
+}
+
+/** A machine that no attempt went to. */
+function idleRow(key: string, gpuCostNanoUsd: number): ReportRow {
+  const nothing = {
+    attempts: 0,
+    answered: 0,
+    errorRate: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    costNanoUsd: 0,
+    unknownCost: 0,
+  };
+  return { key, ...nothing, gpuCostNanoUsd, ...percentiles([]) };
 }
 
 function groupKey(groupBy: ReportGroup | null) {

@@ -98,6 +98,7 @@ describe('complete', () => {
     expect(text).toContain('unknown');
     const report = await world.call('cost_report');
     expect(report.result.unknown_cost).toEqual([{ backend: 'p', model: 'fine-8b', attempts: 1 }]);
+    expect(report.text).toContain('Cost unknown = tokens unknown + GPU time $0.00; no answer of known cost');
     expect(report.text).toContain('Unknown cost, in no sum: 1 attempts on p/fine-8b');
   });
 

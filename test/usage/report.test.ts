@@ -256,29 +256,42 @@ describe('GPU minutes', () => {
     });
   });
 
-  it('are spread over the dedicated answers by the time that they took', async () => {
+  it('belong to the backend that is named after the machine, and are spread over its models by the time that they took', async () => {
     const books = await openBooks();
     await runMachine(books);
-    await record(books, { ...dedicated, model: 'a' }, { ...gpuTime, latencyMs: 1_000 });
-    await record(books, { ...dedicated, model: 'b' }, { ...gpuTime, latencyMs: 2_000 });
-    await record(books, { ...dedicated, model: 'b' }, { ...failed, ...gpuTime, latencyMs: 60_000 });
-    await record(books, { model: 'c' }, { latencyMs: 9_000 });
-    const { rows, costPerRequestNanoUsd } = await report(books, 'model');
-    expect(rows.map(({ key, gpuCostNanoUsd }) => [key, gpuCostNanoUsd])).toEqual([
-      ['gpu/a', usdToNano(0.2)],
-      ['gpu/b', usdToNano(0.4)],
-      ['groq/c', 0],
+    const box = { ...dedicated, backend: 'tandem-m' };
+    await record(books, { ...box, model: 'a' }, { ...gpuTime, latencyMs: 1_000 });
+    await record(books, { ...box, model: 'b' }, { ...gpuTime, latencyMs: 2_000 });
+    await record(books, { ...box, model: 'b' }, { ...failed, ...gpuTime, latencyMs: 60_000 });
+    await record(books, { ...dedicated, model: 'a' }, { ...gpuTime, latencyMs: 9_000 });
+    const shares = async (by: 'model' | 'backend' | 'kind' | 'day') =>
+      (await report(books, by)).rows.map(({ key, gpuCostNanoUsd }) => [key, gpuCostNanoUsd]);
+    expect(await shares('model')).toEqual([
+      ['gpu/a', 0],
+      ['tandem-m/a', usdToNano(0.2)],
+      ['tandem-m/b', usdToNano(0.4)],
     ]);
-    expect(costPerRequestNanoUsd).toBe(Math.round(usdToNano(0.85) / 3));
+    expect(await shares('backend')).toEqual([
+      ['gpu', 0],
+      ['tandem-m', usdToNano(0.6)],
+    ]);
+    expect(await shares('kind')).toEqual([['dedicated', usdToNano(0.6)]]);
+    expect(await shares('day')).toEqual([['2026-11-23', usdToNano(0.6)]]);
   });
 
-  it('that served nothing are in the totals and in no group', async () => {
+  it('that served nobody are a row of their own, so that the rows add up to the total', async () => {
     const books = await openBooks();
     await runMachine(books);
     await record(books);
-    const { rows, gpuCostNanoUsd } = await report(books);
-    expect(gpuCostNanoUsd).toBe(usdToNano(0.6));
-    expect(rows.map((row) => row.gpuCostNanoUsd)).toEqual([0]);
+    for (const by of ['backend', 'model', 'kind', 'day'] as const) {
+      const { rows, gpuCostNanoUsd } = await report(books, by);
+      expect(rows.reduce((sum, row) => sum + row.gpuCostNanoUsd, 0)).toBe(gpuCostNanoUsd);
+      expect(gpuCostNanoUsd).toBe(usdToNano(0.6));
+    }
+    expect((await report(books)).rows.map(({ key, answered }) => [key, answered])).toEqual([
+      ['groq', 1],
+      ['tandem-m', 0],
+    ]);
   });
 
   it('count for the period that they fell into', async () => {
