@@ -97,7 +97,7 @@ async function checkServices(config: Config, say: Say): Promise<void> {
           );
         } else say('ok', `${where}: answers, lists ${listed.length} models`);
       } catch (error) {
-        report(error, say, where);
+        report(error, say, where, 'Check that it runs, and that baseUrl ends before /chat/completions (often in /v1).');
       }
     }
   } finally {
@@ -129,7 +129,7 @@ async function checkLambda(
   }
 }
 
-function report(error: unknown, say: Say, what: string): void {
-  if (error instanceof AppError) say('problem', `${what}: ${error.message}`, error.next);
+function report(error: unknown, say: Say, what: string, advice?: string): void {
+  if (error instanceof AppError) say('problem', `${what}: ${error.message}`, error.next ?? advice);
   else say('problem', `${what}: ${error instanceof Error ? error.message : error}`);
 }

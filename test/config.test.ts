@@ -143,6 +143,12 @@ buget: 5
     );
   });
 
+  it('names models that one backend has twice', () => {
+    const yaml =
+      'dedicated: [{id: a, baseUrl: "http://x/v1", models: [{id: m}, {id: m}]}, {id: b, baseUrl: "http://x/v1", models: [{id: m}]}]';
+    expect(problems(yaml)).toMatch(/has 1 problem:\n {2}- dedicated\[0\]\.models\[1\]\.id: "m" is used twice/);
+  });
+
   it('says of a serverless backend without an address what it may have', () => {
     expect(problems('serverless: [{id: a}]')).toMatch(
       /serverless\[0\]\.baseUrl: give a baseUrl, or a preset: together, deepinfra/,

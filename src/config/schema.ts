@@ -91,19 +91,34 @@ export const fileSchema = block({
   }).prefault({}),
 });
 
-/** Ids that a raw file uses more than once, by the path of the later use. Reads what it can: the file may have other problems. */
+/**
+ * Ids that a raw file uses more than once, by the path of the later use: of backends, and of models within one.
+ * Reads what it can: the file may have other problems.
+ */
 export function repeatedIds(file: unknown): { path: string; id: string }[] {
-  const seen = new Set<unknown>();
-  return (['serverless', 'dedicated'] as const).flatMap((kind) => {
-    const entries: unknown = isObject(file) ? file[kind] : undefined;
-    return (Array.isArray(entries) ? entries : []).flatMap((entry: unknown, index) => {
-      const id = isObject(entry) ? entry.id : undefined;
-      if (typeof id !== 'string') return [];
-      const repeated = seen.has(id);
-      seen.add(id);
-      return repeated ? [{ path: `${kind}[${index}].id`, id }] : [];
-    });
+  const backends = (['serverless', 'dedicated'] as const).flatMap((kind) =>
+    entriesOf(file, kind).map((entry, index) => ({ entry, path: `${kind}[${index}]` })),
+  );
+  const models = backends.map(({ entry, path }) =>
+    entriesOf(entry, 'models').map((model, index) => ({ entry: model, path: `${path}.models[${index}]` })),
+  );
+  return [backends, ...models].flatMap(repeatedIn);
+}
+
+function repeatedIn(list: { entry: unknown; path: string }[]): { path: string; id: string }[] {
+  const seen = new Set<string>();
+  return list.flatMap(({ entry, path }) => {
+    const id = isObject(entry) ? entry.id : undefined;
+    if (typeof id !== 'string') return [];
+    const repeated = seen.has(id);
+    seen.add(id);
+    return repeated ? [{ path: `${path}.id`, id }] : [];
   });
+}
+
+function entriesOf(owner: unknown, key: string): unknown[] {
+  const entries = isObject(owner) ? owner[key] : undefined;
+  return Array.isArray(entries) ? entries : [];
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

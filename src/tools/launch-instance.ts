@@ -67,7 +67,7 @@ export const launchInstance = defineTool({
     while (confirmed.status === 'confirmed') {
       // The yes was given for a price, maybe a while ago; a higher one needs a new yes.
       const before = confirmed.plan.priceCentsPerHour;
-      const priceCentsPerHour = await recheck(fleet, confirmed.plan, signal);
+      const priceCentsPerHour = await recheck(fleet, confirmed.plan, signal).catch(nothingLaunched);
       if (priceCentsPerHour <= before) {
         confirmed = { ...confirmed, plan: { ...confirmed.plan, priceCentsPerHour } };
         break;
@@ -97,6 +97,18 @@ export const launchInstance = defineTool({
     return `${status}: ${planned}${id ? `; instance id ${id}` : ''}.\n${note}`;
   },
 });
+
+/** The yes is used up, but nothing came of it: say both. */
+function nothingLaunched(error: unknown): never {
+  if (!(error instanceof AppError)) throw error;
+  const { code, cause, next, httpStatus, retryAfterMs } = error;
+  throw new AppError(code, `${error.message} Nothing was launched.`, {
+    next: `${next ?? ''} Then ask for a new plan: call ${name} without confirm_token.`.trim(),
+    cause,
+    ...(httpStatus !== undefined && { httpStatus }),
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+  });
+}
 
 interface Money {
   budgetLeftTodayNanoUsd: number;
