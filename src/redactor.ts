@@ -1,6 +1,9 @@
 /** Shapes of keys that providers echo in their error texts, caught even when the key is not one of ours. */
 const keyShapes = /\b(?:sk-|secret_|hf_|gsk_|nvapi-|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
 
+/** Real keys are 20 characters and more. */
+const shortestKey = 12;
+
 /** So many characters of a key tell which one it is. */
 const recognisable = 10;
 
@@ -8,9 +11,12 @@ const recognisable = 10;
 export class Redactor {
   readonly #secrets = new Set<string>();
 
-  /** Very short values are not registered: hiding every "a" would make texts unreadable and protect nothing. */
+  /**
+   * Short values are not registered: they are stand-ins for servers that want any key ("ollama", "not-needed"), and
+   * hiding them would tear words out of answers and protect nothing.
+   */
   add(secret: string): void {
-    if (secret.length >= 6) this.#secrets.add(secret);
+    if (secret.length >= shortestKey) this.#secrets.add(secret);
   }
 
   /** Removes what looks like a key, and our own ones also where a cut left only their beginning. */

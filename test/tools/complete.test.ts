@@ -429,6 +429,18 @@ describe('complete', () => {
       expect(JSON.stringify(result) + text).not.toContain('house-key');
     });
 
+    it('that are mere stand-ins leave the words of an answer alone', async () => {
+      const { call } = await startWorld({
+        environment: { HOUSE_KEY: 'ollama' },
+        yaml: (sandbox) =>
+          yamlFor(sandbox, [
+            { id: 'ollama', models: ['echo'], baseUrl: `${sandbox.url}/dedicated/v1`, keyEnv: 'HOUSE_KEY' },
+          ]),
+      });
+      const { result } = await call('complete', { prompt: 'What is ollama?' });
+      expect(result).toMatchObject({ backend: 'ollama', text: 'What is ollama?' });
+    });
+
     it('are taken out of error texts that were cut in the middle of one', async () => {
       const echo = await startEcho((auth) => ({
         status: 500,
