@@ -5,6 +5,7 @@ import { LambdaClient } from './lambda/client.ts';
 import { Fleet } from './lambda/fleet.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
+import { localPrincipal } from './principal.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
@@ -60,6 +61,8 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     health: new HealthBook(clock),
     ledger,
     reports,
+    fallbacks: config.routing.fallbacks,
+    onStreamLoss: config.routing.onStreamLoss,
   });
   // People's time runs at its usual pace, also in the sandbox.
   const confirmations = new Confirmations(systemClock);
@@ -95,6 +98,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
           calendar,
           clock,
           defaultPriority: config.routing.priority,
+          principal: localPrincipal,
           endpointOf: (instance) => endpointOf(config, instance),
         },
         confirmations,

@@ -29,6 +29,8 @@ const retryableByCode = {
   upstream_invalid: true,
   upstream_timeout: true,
   upstream_cut: true,
+  answer_differs: false,
+  overloaded: true,
   all_attempts_failed: true,
   cancelled: false,
   deadline_exceeded: true,

@@ -128,7 +128,7 @@ buget: 5
       /routing\.priority: .*"low_cost"/,
       /budgets\.dailyUsd: .*>=0/,
       /budgets\.timeZone: must be an IANA time zone/,
-      /unknown key "buget"; allowed: serverless, dedicated, routing, budgets/,
+      /unknown key "buget"; allowed: serverless, dedicated, routing, server, budgets/,
       /TANDEM_LOG_LEVEL: must be one of trace/,
       /TANDEM_READ_ONLY: must be true or false/,
       /LAMBDA_API_BASE: must be an http/,

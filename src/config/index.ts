@@ -9,7 +9,7 @@ import { type LogLevel, logLevels } from '../log.ts';
 import { usdToNano } from '../money.ts';
 import { Redactor } from '../redactor.ts';
 import { type PresetId, presetIds, presets } from './presets.ts';
-import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Priority, repeatedIds } from './schema.ts';
+import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Prefill, repeatedIds } from './schema.ts';
 import { type Secret, secretFromCommand, secretFromFile, secretFromValue } from './secret.ts';
 
 export type BackendKind = 'serverless' | 'dedicated';
@@ -24,8 +24,14 @@ export interface BackendConfig {
   unusable: string | null;
   /** Until the first byte of the answer. */
   timeoutMs: number;
+  /** Until the first token of a stream. */
+  firstTokenTimeoutMs: number;
   /** Between two pieces of a stream. */
   idleTimeoutMs: number;
+  /** How often a call that failed on its side is repeated there before another candidate gets it. */
+  maxRetries: number;
+  /** How it continues an answer that was begun elsewhere; null: not known that it can. */
+  prefill: Prefill | null;
   /** `null`: ask the server (`GET /v1/models`). */
   models: ModelConfig[] | null;
 }
@@ -39,7 +45,8 @@ export interface Config {
   redactor: Redactor;
   lambda: { baseUrl: string; apiKey: Secret | null };
   backends: BackendConfig[];
-  routing: { priority: Priority };
+  routing: ConfigFile['routing'];
+  server: ConfigFile['server'];
   budgets: { dailyNanoUsd: number; monthlyNanoUsd: number; timeZone: string };
 }
 
@@ -48,6 +55,7 @@ export type Environment = Record<string, string | undefined>;
 /** Source: the OpenAPI document of Lambda Cloud, `servers`. */
 const lambdaBaseUrl = 'https://cloud.lambda.ai/api/v1';
 const defaultTimeoutMs = 30_000;
+const defaultFirstTokenTimeoutMs = 60_000;
 const defaultIdleTimeoutMs = 15_000;
 
 /**
@@ -65,6 +73,7 @@ export function loadConfig(given: Environment = process.env): Config {
 
   const baseUrl = (env.LAMBDA_API_BASE || lambdaBaseUrl).replace(/\/+$/, '');
   if (!isHttpUrl(baseUrl)) problems.push('LAMBDA_API_BASE: must be an http:// or https:// URL');
+  const defaults = fileSchema.parse({});
   const config: Config = {
     home,
     file: path,
@@ -73,7 +82,8 @@ export function loadConfig(given: Environment = process.env): Config {
     redactor,
     lambda: { baseUrl, apiKey: lambdaKey(env, redactor, problems) },
     backends: file ? [...backendsOf(file, env, redactor), ...presetsByKey(file, env, redactor)] : [],
-    routing: { priority: file?.routing.priority ?? 'balanced' },
+    routing: (file ?? defaults).routing,
+    server: (file ?? defaults).server,
     budgets: {
       dailyNanoUsd: usdToNano(file?.budgets.dailyUsd ?? 0),
       monthlyNanoUsd: usdToNano(file?.budgets.monthlyUsd ?? 0),
@@ -182,7 +192,10 @@ function common(entry: Entry, keyEnv: string | undefined, env: Environment, reda
     apiKey: keyEnv && value ? secretFromValue(keyEnv, value, redactor) : null,
     unusable: keyEnv && !value ? `its key is not set (environment variable ${keyEnv})` : null,
     timeoutMs: entry.timeoutMs ?? defaultTimeoutMs,
+    firstTokenTimeoutMs: entry.firstTokenTimeoutMs ?? defaultFirstTokenTimeoutMs,
     idleTimeoutMs: entry.idleTimeoutMs ?? defaultIdleTimeoutMs,
+    maxRetries: entry.maxRetries ?? 1,
+    prefill: entry.prefill ?? null,
     models: entry.models ?? null,
   };
 }

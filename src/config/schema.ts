@@ -8,8 +8,22 @@ export type Priority = (typeof priorities)[number];
 export const tiers = ['small', 'medium', 'large'] as const;
 export type Tier = (typeof tiers)[number];
 
+/**
+ * How a server continues an answer that was begun elsewhere: when the last message is the assistant's (`assistant`),
+ * or when vLLM's `continue_final_message` is set besides (`vllm`).
+ */
+export const prefills = ['assistant', 'vllm'] as const;
+export type Prefill = (typeof prefills)[number];
+
+/** What happens when a stream breaks off after its first token was passed on. */
+export const streamLosses = ['resume', 'error'] as const;
+export type StreamLoss = (typeof streamLosses)[number];
+
 /** Words that mean a group of backends where an id is expected. */
 export const reservedBackendIds = ['auto', 'serverless', 'dedicated'];
+
+/** The most specific key that fits a name wins: the whole name, then its backend, then `*`. */
+const fallbackKey = /^(\*|[^/]+\/.+)$/;
 
 /** A strict object whose complaint about an unknown key names the keys that are allowed. */
 function block<Shape extends z.ZodRawShape>(shape: Shape) {
@@ -35,6 +49,7 @@ const backendId = z
   });
 
 const usdPerMTok = z.number().min(0);
+const milliseconds = z.int().min(1).max(600_000);
 
 const model = block({
   id: z.string().min(1),
@@ -57,8 +72,11 @@ const modelServer = {
       error: 'must be the NAME of an environment variable (capitals, digits, underscores), not the key itself',
     })
     .optional(),
-  timeoutMs: z.int().min(1).max(600_000).optional(),
-  idleTimeoutMs: z.int().min(1).max(600_000).optional(),
+  timeoutMs: milliseconds.optional(),
+  firstTokenTimeoutMs: milliseconds.optional(),
+  idleTimeoutMs: milliseconds.optional(),
+  maxRetries: z.int().min(0).max(5).optional(),
+  prefill: z.enum(prefills).optional(),
 };
 
 const serverless = block({
@@ -80,7 +98,24 @@ const dedicated = block({ ...modelServer, baseUrl: httpUrl, models: z.array(mode
 export const fileSchema = block({
   serverless: z.array(serverless).default([]),
   dedicated: z.array(dedicated).default([]),
-  routing: block({ priority: z.enum(priorities).default('balanced') }).prefault({}),
+  routing: block({
+    priority: z.enum(priorities).default('balanced'),
+    fallbacks: z
+      .record(
+        z.string().regex(fallbackKey, { error: 'must be "backend/model", "backend/*" or "*"' }),
+        z.array(z.string().regex(/^[^/]+\/.+$/, { error: 'must be "backend/model"' })),
+      )
+      .default({}),
+    onStreamLoss: z.enum(streamLosses).default('resume'),
+  }).prefault({}),
+  server: block({
+    allowedHosts: z.array(z.string().min(1)).default([]),
+    allowedOrigins: z.array(httpUrl).default([]),
+    maxBodyBytes: z.int().min(1_024).max(256_000_000).default(32_000_000),
+    maxConcurrentRequests: z.int().min(1).max(100_000).default(512),
+    requestTimeoutMs: z.int().min(1_000).max(3_600_000).default(600_000),
+    shutdownGraceMs: z.int().min(0).max(600_000).default(30_000),
+  }).prefault({}),
   budgets: block({
     dailyUsd: z.number().min(0).max(1_000_000).default(50),
     monthlyUsd: z.number().min(0).max(1_000_000).default(1000),

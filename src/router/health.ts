@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts';
-import type { AppError } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { Health, Speed } from './types.ts';
 
 /** Failures in a row that open the breaker. */
@@ -11,6 +11,8 @@ const longestCooldownMs = 20_000;
 const rejectedKeyCooldownMs = 30_000;
 /** A provider that says "too many requests" without saying how long. */
 const rateLimitCooldownMs = 1_000;
+/** What those are told who come while a probe is under way. */
+const probeRetryMs = 1_000;
 /** Weight of the newest measurement in the moving averages. */
 const newest = 0.3;
 
@@ -22,6 +24,8 @@ interface Breaker {
   /** Why it opened; null while it never has. */
   reason: string | null;
   probing: boolean;
+  /** It opened because of a rate limit: nothing is to be sent before it is over. */
+  rateLimited: boolean;
 }
 
 /** What the last calls taught: a circuit breaker per backend, speeds per candidate. One per process, in memory. */
@@ -49,9 +53,24 @@ export class HealthBook {
     return this.#speeds;
   }
 
-  started(backend: string): void {
+  /**
+   * Asked before every call. While the breaker is open one call at a time goes through, as a probe; while a rate limit
+   * holds, none. The error says why not, and for how long.
+   */
+  admit(backend: string): AppError | null {
     const breaker = this.#breakers.get(backend);
-    if (breaker?.reason) breaker.probing = true;
+    if (!breaker?.reason) return null;
+    const waitMs = breaker.openUntilMs - this.#clock.nowMs();
+    if (breaker.rateLimited && waitMs > 0)
+      return new AppError('rate_limited', `Backend ${backend} limits the rate; it was not asked again yet.`, {
+        retryAfterMs: waitMs,
+      });
+    if (breaker.probing)
+      return new AppError('upstream_unavailable', `Backend ${backend} is resting: ${breaker.reason}; being probed.`, {
+        retryAfterMs: probeRetryMs,
+      });
+    breaker.probing = true;
+    return null;
   }
 
   succeeded(backend: string, candidate: string, measured: Speed | null): void {
@@ -72,12 +91,14 @@ export class HealthBook {
       openUntilMs: 0,
       reason: null,
       probing: false,
+      rateLimited: false,
     };
     this.#breakers.set(backend, breaker);
     breaker.probing = false;
     const [reason, forMs] = this.#verdict(breaker, error);
     if (reason === null) return;
     breaker.reason = reason;
+    breaker.rateLimited = error.code === 'rate_limited';
     breaker.openUntilMs = this.#clock.nowMs() + forMs;
   }
 

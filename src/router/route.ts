@@ -1,8 +1,17 @@
 import type { Priority, Tier } from '../config/schema.ts';
 import { formatUsd, usdToNano } from '../money.ts';
 import { tokenCostNano } from '../usage/prices.ts';
-import type { BackendSnapshot, Candidate, ChatRequest, Complexity, Decision, Model, Snapshot, Speed } from './types.ts';
-import { candidateName } from './types.ts';
+import {
+  type BackendSnapshot,
+  type Candidate,
+  type Complexity,
+  candidateName,
+  type Decision,
+  type Model,
+  type ModelRequest,
+  type Snapshot,
+  type Speed,
+} from './types.ts';
 
 /** How strong a tier is on the scale of the score: at a score equal to its strength half of its answers will do. */
 const strengthByTier: Record<Tier, number> = { small: 0.6, medium: 0.75, large: 1 };
@@ -56,7 +65,7 @@ const leastOutputTokens = 64;
 
 /** The request as a decision needs it: the text itself has been read already. */
 export interface Sized {
-  request: Omit<ChatRequest, 'messages' | 'temperature'>;
+  request: Pick<ModelRequest, 'priority' | 'backend' | 'model' | 'maxTokens' | 'choices'>;
   complexity: Complexity;
   inputTokens: number;
 }
@@ -68,9 +77,13 @@ export interface Sized {
 export function route(sized: Sized, snapshot: Snapshot): Decision {
   const { request, complexity, inputTokens } = sized;
   const expected = Math.round(60 + 600 * complexity.score);
-  const ranked = snapshot.backends
-    .flatMap((backend) => modelsFor(backend, request).map((model) => rate(backend, model, sized, snapshot, expected)))
-    .sort((one, other) => verdictRank(one) - verdictRank(other) || other.valueNanoUsd - one.valueNanoUsd);
+  const rated = (asked: Sized, backends = snapshot.backends) =>
+    backends.flatMap((backend) =>
+      modelsFor(backend, asked.request).map((model) => rate(backend, model, asked, snapshot, expected)),
+    );
+  const asked = rated(sized).sort((one, other) => other.valueNanoUsd - one.valueNanoUsd);
+  const spares = sparesFor(asked, sized, snapshot).flatMap((spare) => rated(spare));
+  const ranked = [...asked, ...spares].sort((one, other) => verdictRank(one) - verdictRank(other));
   const [first, ...rest] = ranked;
   const candidates =
     first && first.verdict !== 'excluded' ? [{ ...first, verdict: 'chosen' as const }, ...rest] : ranked;
@@ -85,11 +98,33 @@ export function route(sized: Sized, snapshot: Snapshot): Decision {
 }
 
 /** The models of a backend that the request may mean: all that the router may pick, or those that were named. */
-function modelsFor(backend: BackendSnapshot, request: Sized['request']): readonly Model[] {
-  if (request.model === undefined) return backend.models.filter((model) => model.auto);
-  return backend.models.filter(
-    (model) => model.id === request.model || candidateName({ backend: backend.id, model: model.id }) === request.model,
-  );
+function modelsFor(backend: BackendSnapshot, { model: wanted }: Sized['request']): readonly Model[] {
+  if (wanted === undefined) return backend.models.filter((model) => model.auto);
+  return backend.models.filter((model) => isNamed(backend.id, model.id, wanted));
+}
+
+/** Whether `wanted` means this model: its id, or `backend/model`. */
+export function isNamed(backend: string, model: string, wanted: string): boolean {
+  if (wanted === model) return true;
+  const long = wanted.length === backend.length + 1 + model.length;
+  return long && wanted[backend.length] === '/' && wanted.startsWith(backend) && wanted.endsWith(model);
+}
+
+/**
+ * A model that was named answers itself or not at all, unless the configuration says who may stand in for it. The
+ * most specific key counts: `backend/model`, then `backend/*`, then `*`.
+ */
+function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Snapshot): Sized[] {
+  if (sized.request.model === undefined) return [];
+  const taken = new Set(asked.map(candidateName));
+  const names = asked
+    .filter(({ constraint }) => constraint !== 'backend')
+    .flatMap((candidate) => {
+      return fallbacks[candidateName(candidate)] ?? fallbacks[`${candidate.backend}/*`] ?? fallbacks['*'] ?? [];
+    });
+  return [...new Set(names)]
+    .filter((name) => !taken.has(name))
+    .map((name) => ({ ...sized, request: { ...sized.request, backend: 'auto', model: name } }));
 }
 
 export function matchesBackend(backend: { id: string; kind: string }, wanted: string): boolean {
@@ -117,7 +152,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const seconds = speed.firstTokenMs / 1000 + outputTokens / speed.tokensPerSecond;
   const suitability = 1 / (1 + Math.exp(-steepness * (strengthByTier[model.tier] - complexity.score)));
   const predictedCostNanoUsd = costOf(outputTokens);
-  const worstCostNanoUsd = costOf(maxTokens);
+  const worstCostNanoUsd = costOf(maxTokens * request.choices);
   const kept = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
   const occupancy = kept ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);

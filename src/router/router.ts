@@ -1,43 +1,43 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { reservedBackendIds } from '../config/schema.ts';
+import { reservedBackendIds, type StreamLoss } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import type { Reports } from '../usage/report.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
+import { Delivery, type Receiver } from './delivery.ts';
 import { wouldChange } from './explain.ts';
 import type { HealthBook } from './health.ts';
-import { matchesBackend, route, type Sized } from './route.ts';
+import { Itinerary } from './itinerary.ts';
+import { isNamed, matchesBackend, route, type Sized } from './route.ts';
 import { estimatePromptTokens } from './tokens.ts';
 import {
   type Backend,
   type BackendSource,
   type Candidate,
-  type ChatRequest,
   candidateName,
   type Decision,
+  type ModelRequest,
   type Scorer,
   type Snapshot,
 } from './types.ts';
 
-/** A call that cannot be answered within this is given up: MCP clients hang up after some 60 s. */
-const longestCallMs = 43_000;
 /** With other candidates left, one may use at most this share of the time that remains. */
 const shareWhileOthersWait = 0.5;
-/** When all were rate limited: the longest Retry-After that is waited for, once. */
-const longestRateLimitWaitMs = 15_000;
-const rateLimitWaitMs = 1_000;
 /** How long a decision waits for lists of models at first use. */
 const refreshWaitMs = 3_000;
 
 export interface Answer {
   requestId: string;
   text: string;
+  /** The bytes of the answer, when no stream was asked for. */
+  body: Buffer | null;
   finishReason: string;
   decision: Decision;
   /** Every upstream call, in order; the last one gave the answer. */
   attempts: AttemptReport[];
   latencyMs: number;
+  /** When the rows of all attempts are closed. */
+  settled: Promise<unknown>;
 }
 
 export interface Explanation {
@@ -51,6 +51,10 @@ export interface RouterParts {
   health: HealthBook;
   ledger: Ledger;
   reports: Reports;
+  fallbacks: Snapshot['fallbacks'];
+  onStreamLoss: StreamLoss;
+  /** Told of every attempt that was sent, when it is over. */
+  observe?: ((report: AttemptReport) => void) | undefined;
 }
 
 /** Runs prompts: decides, tries, falls back, and leaves a row for every attempt. */
@@ -62,7 +66,7 @@ export class Router {
   }
 
   /** The decision that `run` would take now. Calls no model and writes nothing. */
-  async explain(request: ChatRequest, signal: AbortSignal): Promise<Explanation> {
+  async explain(request: ModelRequest, signal: AbortSignal): Promise<Explanation> {
     const { sized, snapshot } = await this.#prepare(request, signal);
     const decision = route(sized, snapshot);
     return { decision, wouldChange: wouldChange(sized, snapshot, decision) };
@@ -70,74 +74,98 @@ export class Router {
 
   /**
    * Answers, from the best candidate that can. Throws `no_candidate`, `context_too_long` or `budget_exhausted`
-   * before anything is sent, `all_attempts_failed` after everything was tried, `cancelled` when aborted.
+   * before anything is sent, `all_attempts_failed` after everything was tried, `cancelled` when aborted. With a
+   * receiver, the pieces of the answer go there as they come; an error then may follow the first of them.
    */
-  async run(request: ChatRequest, signal: AbortSignal): Promise<Answer> {
-    const startedAt = performance.now();
-    const { sized, snapshot } = await this.#prepare(request, signal);
-    const decision = route(sized, snapshot);
-    const requestId = randomUUID();
-    const attempts: AttemptReport[] = [];
-    let waiting = requireCandidates(decision, snapshot);
-    for (let waited = false; ; waited = true) {
-      const limited: Candidate[] = [];
-      while (waiting.length > 0) {
-        const [candidate, ...others] = waiting as [Candidate, ...Candidate[]];
-        const leftMs = longestCallMs - (performance.now() - startedAt);
-        if (leftMs <= 0) throw failure(attempts);
-        const result = await runAttempt(this.#parts, {
-          backend: this.#backend(candidate.backend),
-          candidate,
-          request,
-          requestId,
-          ordinal: attempts.filter(wasSent).length + 1,
-          inputTokens: sized.inputTokens,
-          score: sized.complexity.score,
-          firstByteMs: others.length > 0 ? leftMs * shareWhileOthersWait : leftMs,
-          leftMs,
-          startedAt,
-          signal,
-        });
-        attempts.push(result.report);
-        const { error } = result.report;
-        if (!error) {
-          return {
-            requestId,
-            text: result.text,
-            finishReason: result.finishReason,
-            decision,
-            attempts,
-            latencyMs: Math.round(performance.now() - startedAt),
-          };
-        }
-        if (endsRequest(error)) throw error;
-        if (error.code === 'rate_limited') limited.push(candidate);
-        waiting = afterFailure(error, candidate, others, snapshot);
-      }
-      const waitMs = retryWaitMs(attempts, limited);
-      if (waited || limited.length === 0 || performance.now() - startedAt + waitMs > longestCallMs)
-        throw failure(attempts);
-      await pause(waitMs, signal);
-      waiting = limited;
+  async run(request: ModelRequest, signal: AbortSignal, receiver?: Receiver): Promise<Answer> {
+    const settled: Promise<void>[] = [];
+    try {
+      return await this.#run(request, signal, receiver, settled);
+    } catch (error) {
+      // Whoever is told of a failure finds it in the ledger.
+      await Promise.all(settled);
+      throw error;
     }
   }
 
+  async #run(
+    request: ModelRequest,
+    signal: AbortSignal,
+    receiver: Receiver | undefined,
+    settled: Promise<void>[],
+  ): Promise<Answer> {
+    const startedAt = performance.now();
+    const { sized, snapshot } = await this.#prepare(request, signal);
+    const decision = route(sized, snapshot);
+    const itinerary = new Itinerary(
+      requireCandidates(decision, snapshot),
+      snapshot,
+      (backend) => this.#backend(backend).maxRetries,
+    );
+    const delivery = receiver && new Delivery(request, receiver);
+    const attempts: AttemptReport[] = [];
+    for (let leg = itinerary.next(); leg; leg = itinerary.next()) {
+      const { candidate } = leg;
+      const leftMs = request.timeLimitMs - (performance.now() - startedAt) - leg.waitMs;
+      if (leftMs <= 0) break;
+      if (leg.waitMs > 0) await pause(leg.waitMs, signal);
+      const backend = this.#backend(candidate.backend);
+      const begun = delivery?.begunFor(backend.prefill) ?? null;
+      const result = await runAttempt(this.#parts, {
+        backend,
+        candidate,
+        request,
+        ordinal: attempts.filter(({ sent }) => sent).length + 1,
+        inputTokens: sized.inputTokens,
+        score: sized.complexity.score,
+        firstByteMs: leg.hasOthers ? leftMs * shareWhileOthersWait : leftMs,
+        leftMs,
+        startedAt,
+        signal,
+        begun,
+        sink: delivery?.sinkFor(candidate, begun),
+      });
+      attempts.push(result.report);
+      settled.push(result.settled);
+      if (result.report.sent) this.#parts.observe?.(result.report);
+      const { error } = result.report;
+      if (!error) {
+        return {
+          requestId: request.id,
+          text: result.text,
+          body: result.body,
+          finishReason: result.finishReason,
+          decision,
+          attempts,
+          latencyMs: Math.round(performance.now() - startedAt),
+          settled: Promise.all(settled),
+        };
+      }
+      if (endsRequest(error)) throw error;
+      itinerary.failed(candidate, error);
+      if (!delivery?.started) continue;
+      if (this.#parts.onStreamLoss === 'error' || !delivery.isResumable) throw error;
+      itinerary.prefer((other) => this.#backend(other.backend).prefill !== null);
+    }
+    throw failure(attempts);
+  }
+
   /** Checks names, brings lists of models up to date, measures the prompt, and takes the snapshot. */
-  async #prepare(request: ChatRequest, signal: AbortSignal): Promise<{ sized: Sized; snapshot: Snapshot }> {
+  async #prepare(request: ModelRequest, signal: AbortSignal): Promise<{ sized: Sized; snapshot: Snapshot }> {
     const backends = this.#parts.backends.list();
     if (backends.length === 0) throw nothingConfigured();
     requireBackend(backends, request.backend);
-    await this.#refresh(
-      backends.filter((backend) => matchesBackend(backend, request.backend)),
-      signal,
-    );
+    const due = backends
+      .filter((backend) => matchesBackend(backend, request.backend))
+      .flatMap((backend) => backend.refresh(signal) ?? []);
+    if (due.length > 0) await waitFor(due, signal);
     requireModel(backends, request);
     const { day, month } = await this.#parts.reports.budget();
     return {
       sized: {
         request,
         complexity: this.#parts.scorer(request.messages),
-        inputTokens: estimatePromptTokens(request.messages),
+        inputTokens: estimatePromptTokens(request.messages, request.definitions),
       },
       snapshot: {
         backends: backends.map((backend) => ({
@@ -148,17 +176,10 @@ export class Router {
           models: backend.models(),
         })),
         speeds: this.#parts.health.speeds(),
+        fallbacks: this.#parts.fallbacks,
         budgetLeftNanoUsd: Math.min(day.leftNanoUsd, month.leftNanoUsd),
       },
     };
-  }
-
-  async #refresh(backends: readonly Backend[], signal: AbortSignal): Promise<void> {
-    const all = Promise.all(backends.map((backend) => backend.refresh(signal)));
-    const enough = new AbortController();
-    await Promise.race([all, pause(refreshWaitMs, AbortSignal.any([signal, enough.signal])).catch(() => undefined)]);
-    enough.abort();
-    signal.throwIfAborted();
   }
 
   #backend(id: string): Backend {
@@ -183,14 +204,18 @@ function requireBackend(backends: readonly Backend[], wanted: string): void {
 
 const listedModels = 20;
 
-function requireModel(backends: readonly Backend[], { model, backend: wanted }: ChatRequest): void {
-  if (model === undefined) return;
-  const offers = backends
-    .filter((backend) => matchesBackend(backend, wanted))
-    .flatMap((backend) =>
-      backend.models().map((offer) => ({ backend: backend.id, model: offer.id, auto: offer.auto })),
-    );
-  if (offers.some((offer) => offer.model === model || candidateName(offer) === model)) return;
+function requireModel(backends: readonly Backend[], { model, backend: wanted, operation }: ModelRequest): void {
+  if (model === undefined) {
+    if (operation !== 'embeddings') return;
+    throw new AppError('invalid_input', 'Embeddings of different models cannot be mixed, so none is picked for you.', {
+      next: 'Name an embedding model of one of your backends.',
+    });
+  }
+  const among = backends.filter((backend) => matchesBackend(backend, wanted));
+  if (among.some((backend) => backend.models().some((offer) => isNamed(backend.id, offer.id, model)))) return;
+  const offers = among.flatMap((backend) =>
+    backend.models().map((offer) => ({ backend: backend.id, model: offer.id, auto: offer.auto })),
+  );
   const names = offers.toSorted((one, other) => Number(other.auto) - Number(one.auto)).map(candidateName);
   const more = names.length > listedModels ? ` and ${names.length - listedModels} more` : '';
   throw new AppError(
@@ -234,38 +259,9 @@ function nothingConfigured(): AppError {
   });
 }
 
-/** The budget refuses before a row is written, and before anything is sent. */
-function wasSent({ error }: AttemptReport): boolean {
-  return error?.code !== 'budget_exhausted';
-}
-
 /** Trying elsewhere cannot help, or must not happen. */
 function endsRequest(error: AppError): boolean {
   return error.code === 'cancelled' || error.code === 'deadline_exceeded' || error.code === 'content_filtered';
-}
-
-/** Who is left to try: what failed for a whole backend will hardly work for its other models. */
-function afterFailure(error: AppError, failed: Candidate, others: Candidate[], snapshot: Snapshot): Candidate[] {
-  if (error.code === 'context_too_long') return others.filter((other) => isRoomier(other, failed, snapshot));
-  const elsewhere = others.filter((other) => other.backend !== failed.backend);
-  if (error.code === 'unauthorized' || error.code === 'quota_exceeded') return elsewhere;
-  if (!error.isRetryable) return others;
-  return [...elsewhere, ...others.filter((other) => other.backend === failed.backend)];
-}
-
-function isRoomier(other: Candidate, failed: Candidate, snapshot: Snapshot): boolean {
-  const windowOf = (candidate: Candidate) =>
-    snapshot.backends.find(({ id }) => id === candidate.backend)?.models.find(({ id }) => id === candidate.model)
-      ?.contextWindowTokens ?? Number.POSITIVE_INFINITY;
-  return windowOf(other) > windowOf(failed);
-}
-
-function retryWaitMs(attempts: AttemptReport[], limited: Candidate[]): number {
-  const waits = attempts
-    .filter((attempt) => limited.some((candidate) => candidateName(candidate) === candidateName(attempt)))
-    .map((attempt) => attempt.error?.retryAfterMs ?? rateLimitWaitMs);
-  const shortest = Math.min(...waits);
-  return shortest <= longestRateLimitWaitMs ? shortest : Number.POSITIVE_INFINITY;
 }
 
 /** One attempt: its own error. Several: one error that names each. */
@@ -274,7 +270,7 @@ function failure(attempts: AttemptReport[]): AppError {
   if (!first)
     return new AppError('deadline_exceeded', 'The time for this call was over before a model could be asked.');
   if (more.length === 0 && first.error) return first.error;
-  if (!attempts.some(wasSent) && first.error) return first.error;
+  if (!attempts.some(({ sent }) => sent) && first.error) return first.error;
   const each = attempts
     .map((attempt) => `${candidateName(attempt)}: ${attempt.error?.message ?? 'failed'}`)
     .join('\n- ');
@@ -285,6 +281,15 @@ function failure(attempts: AttemptReport[]): AppError {
         ? `Try again in ${Math.max(1, Math.ceil(Math.min(...waits) / 1000))} s.`
         : 'Try again in a moment; `tandem doctor` checks keys and reachability.',
   });
+}
+
+/** Lists of models that are due are waited for, but not long: a decision can do with the old ones. */
+async function waitFor(lists: Promise<void>[], signal: AbortSignal): Promise<void> {
+  const enough = new AbortController();
+  const limit = delay(refreshWaitMs, undefined, { signal: enough.signal }).catch(() => undefined);
+  await Promise.race([Promise.all(lists), limit]);
+  enough.abort();
+  signal.throwIfAborted();
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -12,7 +12,14 @@ export function textOf(message: Message): string {
   const { content } = message;
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return '';
-  return content.map((part) => ('text' in part ? part.text : '')).join('\n');
+  return content.map((part) => ('text' in part && typeof part.text === 'string' ? part.text : '')).join('\n');
+}
+
+/** Images and files count as so many tokens each: what a large image costs with most models. */
+const tokensPerPart = 1_000;
+
+function partsOf({ content }: Message): number {
+  return Array.isArray(content) ? content.filter((part) => !('text' in part)).length : 0;
 }
 
 /** Estimated tokens of a text. Linear in its length: exact tokenizers take seconds on 100 kB of one letter. */
@@ -21,7 +28,10 @@ export function estimateTokens(text: string): number {
 }
 
 /** Estimated tokens of a prompt, on the high side. */
-export function estimatePromptTokens(messages: readonly Message[]): number {
-  const tokens = messages.reduce((sum, message) => sum + estimateTokens(textOf(message)) + tokensPerMessage, 0);
+export function estimatePromptTokens(messages: readonly Message[], definitions = ''): number {
+  const tokens = messages.reduce(
+    (sum, message) => sum + estimateTokens(textOf(message)) + tokensPerMessage + partsOf(message) * tokensPerPart,
+    definitions === '' ? 0 : estimateTokens(definitions),
+  );
   return Math.ceil(tokens * safetyFactor);
 }

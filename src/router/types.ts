@@ -1,6 +1,7 @@
 import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions';
 import type { BackendKind } from '../config/index.ts';
-import type { Priority, Tier } from '../config/schema.ts';
+import type { Prefill, Priority, Tier } from '../config/schema.ts';
+import type { Principal } from '../principal.ts';
 import type { Price, Usage } from '../usage/prices.ts';
 
 export type Message = ChatCompletionMessageParam;
@@ -17,19 +18,49 @@ export interface Model {
   auto: boolean;
 }
 
+/** What is asked of a model server; each has its path below the server's base URL. */
+export type Operation = 'chat' | 'completions' | 'embeddings';
+
 /** What goes to a model server. */
-export interface ChatCall {
-  model: string;
-  messages: readonly Message[];
-  maxTokens: number;
-  temperature?: number | undefined;
+export interface UpstreamCall {
+  operation: Operation;
+  /** The JSON body, as it is sent. */
+  body: string;
+  stream: boolean;
+  /** How many answers to one prompt were asked for (`n`). */
+  choices: number;
 }
 
-/** The pieces of one streamed answer, in the order in which they arrive. `finish` is what makes it complete. */
-export type ChatEvent =
-  | { type: 'text'; text: string }
-  | { type: 'finish'; reason: string }
-  | { type: 'usage'; usage: Usage | null; costUsd: number | null };
+/** How long a server may be silent, in milliseconds from the start of the call. Its own limits hold besides. */
+export interface CallLimits {
+  firstByteMs: number;
+  /** Until the whole answer; then `deadline_exceeded`. */
+  wholeMs: number;
+}
+
+/**
+ * A part of an answer: of a stream what arrived together, cut where an event ends; otherwise the whole answer.
+ * `bytes` are the server's own, checked, without what only the caller of the gateway may not have asked for.
+ */
+export interface Piece {
+  bytes: Buffer;
+  /** The text of the first choice. */
+  text: string;
+  /** Everything else that was generated, as text to be counted: reasoning, tool calls, other choices. */
+  otherText: string;
+  finishReason: string | null;
+  usage: ReportedUsage | null;
+  /** The event that carries nothing but usage. */
+  usageBytes: Buffer | null;
+}
+
+export interface ReportedUsage {
+  usage: Usage | null;
+  costUsd: number | null;
+}
+
+/** Takes the pieces in order. A promise means that it cannot take more until then. */
+export type Sink = (piece: Piece) => Promise<void> | undefined;
 
 /** A place where prompts can be run. Implementations throw AppErrors only. */
 export interface Backend {
@@ -37,13 +68,16 @@ export interface Backend {
   readonly kind: BackendKind;
   /** Why it cannot be used at all (no key), or null. */
   readonly unusable: string | null;
-  /** The longest a call may take, from start to last byte of silence, is bounded by these two. */
-  readonly timeoutMs: number;
+  /** How often a call that failed on its side is repeated before another candidate gets it. */
+  readonly maxRetries: number;
+  /** How it continues an answer that was begun elsewhere; null: not known that it can. */
+  readonly prefill: Prefill | null;
   /** What is known now. */
   models(): readonly Model[];
-  /** Brings `models()` up to date where that is cheap or due. Never throws. */
-  refresh(signal: AbortSignal): Promise<void>;
-  chat(call: ChatCall, timeoutMs: number, signal: AbortSignal): AsyncIterable<ChatEvent>;
+  /** Brings `models()` up to date; undefined when nothing is due. Never throws. */
+  refresh(signal: AbortSignal): Promise<void> | undefined;
+  /** Calls and hands every piece to `sink`. Returns when the answer is complete, and throws when it is not. */
+  send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void>;
 }
 
 /** The port through which backends reach the router; dedicated ones come and go. */
@@ -52,15 +86,36 @@ export interface BackendSource {
 }
 
 /** What a caller asks for. */
-export interface ChatRequest {
+export interface ModelRequest {
+  /** Of this request, in the ledger and in answers (see `newRequestId`). */
+  id: string;
+  operation: Operation;
+  principal: Principal;
+  /** What is scored and counted. Prompts of other operations stand here as a message of the user. */
   messages: readonly Message[];
+  /** Tool definitions and schemas: counted, not scored. */
+  definitions?: string | undefined;
   priority: Priority;
   /** `auto`, `serverless`, `dedicated` or a backend's id. */
   backend: string;
   /** A model id, or `backend/model`. */
   model?: string | undefined;
   maxTokens?: number | undefined;
-  temperature?: number | undefined;
+  /** How many answers (`n`). */
+  choices: number;
+  stream: boolean;
+  /** Until the whole answer. */
+  timeLimitMs: number;
+  /** Whether what has arrived when the time is over will do as the answer, with `finish_reason` "deadline". */
+  acceptsPart: boolean;
+  /** The body for a candidate; with `begun`, one that makes it continue that text. */
+  bodyFor(candidate: Candidate, begun: Begun | null): string;
+}
+
+/** An answer that broke off, to be continued. */
+export interface Begun {
+  text: string;
+  prefill: Prefill;
 }
 
 /** Health of a backend as a decision sees it. */
@@ -89,6 +144,8 @@ export interface Snapshot {
   backends: readonly BackendSnapshot[];
   /** By `backend/model`. */
   speeds: ReadonlyMap<string, Speed>;
+  /** Who may stand in for a model that was named: `routing.fallbacks`. */
+  fallbacks: Readonly<Record<string, readonly string[]>>;
   /** What the budget has left for one more call. */
   budgetLeftNanoUsd: number;
 }

@@ -3,7 +3,7 @@ import { nanoToUsd } from '../money.ts';
 import type { AttemptReport } from '../router/attempt.ts';
 import type { Answer } from '../router/router.ts';
 import { candidateName } from '../router/types.ts';
-import { promptInput, toChatRequest } from './prompt-input.ts';
+import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, usd } from './text.ts';
 import { defineTool } from './tool.ts';
 
@@ -32,7 +32,8 @@ export const complete = defineTool({
     attempts: z.array(z.looseObject({})).optional(),
   }),
   async handler(input, context) {
-    const answer = await context.router.run(toChatRequest(input, context), context.signal);
+    const answer = await context.router.run(toModelRequest(input, context), context.signal);
+    await answer.settled;
     return present(answer, input.response_format === 'detailed');
   },
   render(output) {

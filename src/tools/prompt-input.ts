@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { priorities } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
-import type { ChatRequest, Message } from '../router/types.ts';
+import type { Message, ModelRequest } from '../router/types.ts';
+import { newRequestId } from '../usage/request-id.ts';
 import type { ToolContext } from './tool.ts';
 
 /** The arguments that `complete` and `route_explain` share. */
@@ -19,14 +20,34 @@ export const promptInput = {
 
 const schema = z.strictObject(promptInput);
 
-export function toChatRequest(input: z.output<typeof schema>, context: ToolContext): ChatRequest {
+/** MCP clients hang up after some 60 s: what cannot be answered within this is given up, or cut where it stands. */
+const longestCallMs = 43_000;
+
+export function toModelRequest(input: z.output<typeof schema>, context: ToolContext): ModelRequest {
+  const messages = messagesOf(input);
   return {
-    messages: messagesOf(input),
+    id: newRequestId(),
+    operation: 'chat',
+    principal: context.principal,
+    messages,
     priority: input.priority ?? context.defaultPriority,
     backend: input.backend ?? 'auto',
     model: input.model,
     maxTokens: input.max_tokens,
-    temperature: input.temperature,
+    choices: 1,
+    // Streams inside, so that a silent model is noticed early and what has arrived in time is not lost.
+    stream: true,
+    timeLimitMs: longestCallMs,
+    acceptsPart: true,
+    bodyFor: ({ model, maxTokens }) =>
+      JSON.stringify({
+        model,
+        messages,
+        max_tokens: maxTokens,
+        ...(input.temperature !== undefined && { temperature: input.temperature }),
+        stream: true,
+        stream_options: { include_usage: true },
+      }),
   };
 }
 

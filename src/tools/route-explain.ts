@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
-import { promptInput, toChatRequest } from './prompt-input.ts';
+import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
 
@@ -23,7 +23,7 @@ export const routeExplain = defineTool({
     would_change: z.array(z.string()),
   }),
   async handler(input, context) {
-    const { decision, wouldChange } = await context.router.explain(toChatRequest(input, context), context.signal);
+    const { decision, wouldChange } = await context.router.explain(toModelRequest(input, context), context.signal);
     const detailed = input.response_format === 'detailed';
     return {
       score: decision.complexity.score,

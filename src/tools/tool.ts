@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Clock } from '../clock.ts';
 import type { Priority } from '../config/schema.ts';
 import type { Fleet } from '../lambda/fleet.ts';
+import type { Principal } from '../principal.ts';
 import type { Router } from '../router/router.ts';
 import type { Calendar } from '../usage/calendar.ts';
 import type { Reports } from '../usage/report.ts';
@@ -21,6 +22,7 @@ export interface ToolContext {
   readonly calendar: Calendar;
   readonly clock: Clock;
   readonly defaultPriority: Priority;
+  readonly principal: Principal;
   /** The model server that runs on a machine, by its name or address; null when none is configured. */
   endpointOf(instance: { name: string; ip: string | null }): string | null;
   /** Asks the person, or hands out a token and waits for the second call. */

@@ -4,7 +4,7 @@ import { AppError } from '../../src/errors.ts';
 import { createLog } from '../../src/log.ts';
 import { Redactor } from '../../src/redactor.ts';
 import { createAgent, OpenAiBackend } from '../../src/router/backends/openai.ts';
-import type { ChatEvent } from '../../src/router/types.ts';
+import type { Piece, Sink } from '../../src/router/types.ts';
 
 export interface ServerUnderTest {
   baseUrl: string;
@@ -37,13 +37,27 @@ export function describeOpenAiServer(name: string, start: () => Promise<ServerUn
 
   describe(`our backend against ${name}`, () => {
     test('streams the text, the finish reason and the usage', async (server) => {
-      const events = await answer(server);
-      const text = events.map((event) => (event.type === 'text' ? event.text : '')).join('');
-      expect(text).toContain(server.says);
-      expect(events.filter(({ type }) => type === 'finish')).toEqual([{ type: 'finish', reason: 'stop' }]);
-      const [usage] = events.filter((event) => event.type === 'usage');
-      expect(usage?.usage?.inputTokens).toBeGreaterThan(0);
-      expect(usage?.usage?.outputTokens).toBeGreaterThan(0);
+      const pieces = await answer(server, true);
+      expect(pieces.map(({ text }) => text).join('')).toContain(server.says);
+      expect(pieces.flatMap(({ finishReason }) => finishReason ?? [])).toEqual(['stop']);
+      const [usage] = pieces.flatMap((piece) => piece.usage?.usage ?? []);
+      expect(usage?.inputTokens).toBeGreaterThan(0);
+      expect(usage?.outputTokens).toBeGreaterThan(0);
+    });
+
+    test('hands over the bytes of the stream as they came, without usage and end mark', async (server) => {
+      const pieces = await answer(server, true);
+      const bytes = Buffer.concat(pieces.map((piece) => piece.bytes)).toString();
+      const events = bytes.split('\n\n').filter((event) => event.startsWith('data: '));
+      const said = events.map((event) => JSON.parse(event.slice(6)).choices[0]?.delta?.content ?? '').join('');
+      expect(said).toContain(server.says);
+      expect(bytes).not.toContain('[DONE]');
+    });
+
+    test('answers whole when no stream is asked for', async (server) => {
+      const [piece] = await answer(server, false);
+      expect(JSON.parse(piece?.bytes.toString() ?? '').choices[0].message.content).toContain(server.says);
+      expect(piece?.usage?.usage?.outputTokens).toBeGreaterThan(0);
     });
 
     test('lists its models', async (server) => {
@@ -52,17 +66,18 @@ export function describeOpenAiServer(name: string, start: () => Promise<ServerUn
     });
 
     test('refuses a wrong key as unauthorized', async (server) => {
-      const error = await answer({ ...server, key: 'not-the-key' }).catch((reason: unknown) => reason);
+      const error = await answer({ ...server, key: 'not-the-key' }, true).catch((reason: unknown) => reason);
       expect(error).toBeInstanceOf(AppError);
       expect(error).toMatchObject({ code: 'unauthorized' });
     });
 
     test('stops when the caller aborts', async (server) => {
       const controller = new AbortController();
-      const call = backendFor(server).chat(callFor(server), 5_000, controller.signal);
-      await call.next();
-      controller.abort();
-      await expect(drain(call)).rejects.toMatchObject({ code: 'cancelled' });
+      const call = send(server, true, controller.signal, () => {
+        controller.abort();
+        return undefined;
+      });
+      await expect(call).rejects.toMatchObject({ code: 'cancelled' });
     });
   });
 }
@@ -76,22 +91,32 @@ function backendFor(server: ServerUnderTest): OpenAiBackend {
     apiKey: { origin: 'TEST_KEY', read: async () => server.key },
     unusable: null,
     timeoutMs: 5_000,
+    firstTokenTimeoutMs: 5_000,
+    maxRetries: 0,
+    prefill: null,
     idleTimeoutMs: 5_000,
     models: null,
   };
   return new OpenAiBackend(config, createAgent(), createLog('silent', new Redactor()));
 }
 
-function callFor({ model, prompt }: ServerUnderTest) {
-  return { model, messages: [{ role: 'user' as const, content: prompt }], maxTokens: 500 };
+async function send(server: ServerUnderTest, stream: boolean, signal: AbortSignal, sink: Sink): Promise<void> {
+  const body = JSON.stringify({
+    model: server.model,
+    messages: [{ role: 'user', content: server.prompt }],
+    max_tokens: 500,
+    stream,
+    ...(stream && { stream_options: { include_usage: true } }),
+  });
+  const limits = { firstByteMs: 5_000, wholeMs: 10_000 };
+  await backendFor(server).send({ operation: 'chat', body, stream, choices: 1 }, limits, signal, sink);
 }
 
-async function answer(server: ServerUnderTest): Promise<ChatEvent[]> {
-  return drain(backendFor(server).chat(callFor(server), 5_000, new AbortController().signal));
-}
-
-async function drain(stream: AsyncIterable<ChatEvent>): Promise<ChatEvent[]> {
-  const events: ChatEvent[] = [];
-  for await (const event of stream) events.push(event);
-  return events;
+async function answer(server: ServerUnderTest, stream: boolean): Promise<Piece[]> {
+  const pieces: Piece[] = [];
+  await send(server, stream, new AbortController().signal, (piece) => {
+    pieces.push(piece);
+    return undefined;
+  });
+  return pieces;
 }

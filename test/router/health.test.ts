@@ -36,14 +36,14 @@ describe('health of backends', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
     expect(book.of('a').usable).toBe(true);
-    book.started('a');
+    book.admit('a');
     expect(book.of('a')).toMatchObject({ usable: false });
   });
 
   it('closes when the probe succeeds', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.started('a');
+    book.admit('a');
     book.succeeded('a', 'a/m', null);
     expect(book.of('a')).toEqual({ usable: true, reason: null });
   });
@@ -53,7 +53,7 @@ describe('health of backends', () => {
     for (let probe = 0; probe < 6; probe += 1) {
       clock.advance(20_001);
       expect(book.of('a').usable).toBe(true);
-      book.started('a');
+      book.admit('a');
       book.failed('a', broken);
       expect(book.of('a').usable).toBe(false);
     }
@@ -62,7 +62,7 @@ describe('health of backends', () => {
   it('lets the next probe through when a probe was cancelled', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.started('a');
+    book.admit('a');
     book.ended('a');
     expect(book.of('a').usable).toBe(true);
   });

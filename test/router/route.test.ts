@@ -32,12 +32,12 @@ const cheap = backend('cheap', 'serverless', [
 const box = backend('box', 'dedicated', [model('big-70b', 'large', null)]);
 
 function snapshot(backends: BackendSnapshot[] = [cheap, box], rest: Partial<Snapshot> = {}): Snapshot {
-  return { backends, speeds: new Map(), budgetLeftNanoUsd: 1e9, ...rest };
+  return { backends, speeds: new Map(), fallbacks: {}, budgetLeftNanoUsd: 1e9, ...rest };
 }
 
 function ask(score: number, rest: Partial<Sized['request']> = {}, inputTokens = 100): Sized {
   return {
-    request: { priority: 'balanced', backend: 'auto', ...rest },
+    request: { priority: 'balanced', backend: 'auto', choices: 1, ...rest },
     complexity: { score, features: [] },
     inputTokens,
   };

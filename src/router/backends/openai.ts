@@ -1,14 +1,18 @@
-import { createParser } from 'eventsource-parser';
-import { Agent, type Dispatcher, request } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import type { BackendConfig, BackendKind } from '../../config/index.ts';
 import { presets } from '../../config/presets.ts';
+import type { Prefill } from '../../config/schema.ts';
 import { AppError, abortReason } from '../../errors.ts';
 import { parseJson, toNetworkError, userAgent } from '../../http.ts';
 import type { Log } from '../../log.ts';
 import { type CatalogueModel, catalogueOf } from '../../usage/prices.ts';
-import type { Backend, ChatCall, ChatEvent, Model } from '../types.ts';
+import type { Backend, CallLimits, Model, Operation, Piece, Sink, UpstreamCall } from '../types.ts';
+import { eachChunk, readAll } from './body.ts';
+import { eventsOf, readWhole } from './chunk.ts';
+import { EventReader } from './event-reader.ts';
 import { configuredModels, discoveredModels, type ListedModel } from './models.ts';
-import { errorFromChunk, errorFromResponse, modelListSchema, parseChunk, parseCompletion, readUsage } from './wire.ts';
+import { Watch } from './watch.ts';
+import { errorFromResponse, modelListSchema } from './wire.ts';
 
 const listTimeoutMs = 3_000;
 const listMaxAgeMs = 60 * 60_000;
@@ -17,15 +21,23 @@ const listRetryAgeMs = 30_000;
 /** More text than any model writes, and little enough for a client to take: an upstream that does not end is cut here. */
 const longestAnswerCharacters = 1_000_000;
 const longestBodyBytes = 32_000_000;
-/** From `[DONE]` to the end of the stream. */
+const longestErrorBytes = 100_000;
+/** From the last word to the end of the stream. */
 const goodbyeMs = 250;
+/** From `finish_reason` to usage, which comes right behind it or never. */
+const lateUsageMs = 1_000;
+
+type Response = Dispatcher.ResponseData;
 
 /** Any server that speaks OpenAI's chat completions: providers, vLLM, SGLang. Streams inside, whoever asks. */
 export class OpenAiBackend implements Backend {
   readonly id: string;
   readonly kind: BackendKind;
   readonly unusable: string | null;
-  readonly timeoutMs: number;
+  readonly maxRetries: number;
+  readonly prefill: Prefill | null;
+  readonly #origin: string;
+  readonly #basePath: string;
   readonly #config: BackendConfig;
   readonly #agent: Agent;
   readonly #log: Log;
@@ -38,7 +50,11 @@ export class OpenAiBackend implements Backend {
     this.id = config.id;
     this.kind = config.kind;
     this.unusable = config.unusable;
-    this.timeoutMs = config.timeoutMs;
+    this.maxRetries = config.maxRetries;
+    this.prefill = config.prefill;
+    const { origin, pathname } = new URL(config.baseUrl);
+    this.#origin = origin;
+    this.#basePath = pathname === '/' ? '' : pathname;
     this.#config = config;
     this.#agent = agent;
     this.#log = log;
@@ -52,12 +68,12 @@ export class OpenAiBackend implements Backend {
     return this.#models;
   }
 
-  async refresh(signal: AbortSignal): Promise<void> {
-    if (this.#config.models || this.unusable || performance.now() < this.#listDueAtMs) return;
+  refresh(signal: AbortSignal): Promise<void> | undefined {
+    if (this.#config.models || this.unusable || performance.now() < this.#listDueAtMs) return undefined;
     this.#listing ??= this.#list(signal).finally(() => {
       this.#listing = undefined;
     });
-    await this.#listing;
+    return this.#listing;
   }
 
   async #list(signal: AbortSignal): Promise<void> {
@@ -75,29 +91,26 @@ export class OpenAiBackend implements Backend {
 
   /** `GET /models`, live. */
   async listModels(signal: AbortSignal): Promise<ListedModel[]> {
-    const response = await this.#send(
-      'GET',
-      '/models',
-      undefined,
-      AbortSignal.any([signal, timeout(listTimeoutMs, this.#who)]),
-    );
-    const parsed = modelListSchema.safeParse(parseJson(await this.#readAll(response)));
-    if (!parsed.success)
-      throw new AppError('upstream_invalid', `${this.#who} sent something that is not a list of models.`);
+    const watch = new Watch(signal, listTimeoutMs, this.#who);
+    const parsed = await this.#request('GET', '/models', null, watch.signal)
+      .then(({ body }) => readAll(body, longestBodyBytes))
+      .finally(() => watch.stop())
+      .then((bytes) => modelListSchema.safeParse(parseJson(bytes.toString('utf8'))));
+    if (!parsed.success) throw this.#invalid('sent something that is not a list of models');
     return parsed.data.data.map((model) => ({
       id: model.id,
       contextWindowTokens: model.context_length ?? model.max_model_len ?? null,
     }));
   }
 
-  async *chat(call: ChatCall, timeoutMs: number, signal: AbortSignal): AsyncGenerator<ChatEvent> {
-    const watch = new Watch(signal, this.#who);
+  async send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void> {
+    const watch = new Watch(signal, limits.wholeMs, this.#who);
     try {
-      watch.expect(Math.min(timeoutMs, this.timeoutMs), 'did not begin to answer');
-      const response = await this.#send('POST', '/chat/completions', wireCall(call), watch.signal);
+      watch.expect(Math.min(limits.firstByteMs, this.#config.timeoutMs), 'did not begin to answer');
+      const response = await this.#request('POST', pathOf[call.operation], call.body, watch.signal);
       const type = String(response.headers['content-type'] ?? '');
-      if (type.includes('text/event-stream')) yield* this.#readStream(response, watch);
-      else yield* this.#readWhole(response);
+      if (type.includes('text/event-stream')) await this.#relayStream(response, call, watch, sink);
+      else await this.#relayWhole(response, call, watch, sink);
     } catch (error) {
       throw watch.signal.aborted ? abortReason(watch.signal) : toNetworkError(error, this.#who);
     } finally {
@@ -105,123 +118,89 @@ export class OpenAiBackend implements Backend {
     }
   }
 
-  async *#readStream(response: Dispatcher.ResponseData, watch: Watch): AsyncGenerator<ChatEvent> {
-    const events: string[] = [];
-    const parser = createParser({ onEvent: (event) => events.push(event.data) });
-    const decoder = new TextDecoder();
-    const state: StreamState = { begun: false, finished: false, done: false, characters: 0 };
-    let bytesRead = 0;
+  async #relayStream(response: Response, call: UpstreamCall, watch: Watch, sink: Sink): Promise<void> {
+    if (!call.stream) throw this.#invalid('answered with a stream where none was asked for');
+    const reader = new EventReader(this.#who, call.choices);
+    const pace = new Pace(watch, reader, this.#config);
+    const settle = () => {
+      if (reader.failure) throw reader.failure;
+      if (pace.isEndless) throw this.#invalid('did not stop sending');
+      pace.expectNext();
+    };
     try {
-      for await (const bytes of response.body as AsyncIterable<Uint8Array>) {
-        bytesRead += bytes.length;
-        if (bytesRead > longestBodyBytes) throw this.#endless();
-        parser.feed(decoder.decode(bytes, { stream: true }));
-        // Comments keep a connection open but are no answer: until the first event the first-byte limit holds.
-        state.begun ||= events.length > 0;
-        if (state.begun) watch.expect(state.done ? goodbyeMs : this.#config.idleTimeoutMs, 'stopped sending');
-        yield* this.#take(events, state);
-        // Read to the end after that, so that the connection can be used again; but do not wait long for it.
-        if (state.done) watch.expect(goodbyeMs, 'did not end its stream');
-      }
-      // Some servers leave out the blank line that ends the last event.
-      parser.feed('\n\n');
-      yield* this.#take(events, state);
+      await eachChunk(response.body, (bytes) => {
+        const piece = reader.read(bytes);
+        pace.heard(bytes, piece);
+        const wait = piece ? sink(piece) : undefined;
+        if (wait) {
+          watch.rest();
+          return wait.then(settle);
+        }
+        settle();
+        return undefined;
+      });
+      const last = reader.end();
+      if (last) await sink(last);
+      if (reader.failure) throw reader.failure;
     } catch (error) {
       // Once the answer is whole, only its goodbye is missing.
-      if (!state.finished && !state.done) {
-        if (error instanceof AppError || watch.signal.aborted) throw error;
-        throw this.#cut(error);
-      }
+      if (!reader.isWhole) throw error instanceof AppError || watch.signal.aborted ? error : this.#cut(error);
     } finally {
       response.body.destroy();
     }
-    if (!state.finished && !state.done) throw this.#cut();
-    if (!state.finished) yield { type: 'finish', reason: 'stop' };
+    if (!reader.isWhole) throw this.#cut();
   }
 
-  *#take(events: string[], state: StreamState): Generator<ChatEvent> {
-    for (const data of events.splice(0)) {
-      if (data === '[DONE]') {
-        state.done = true;
-        continue;
-      }
-      const chunk = parseChunk(this.#who, data);
-      if (chunk.error) throw errorFromChunk(this.#who, chunk.error);
-      const choice = chunk.choices?.[0];
-      if (choice?.delta?.content) {
-        state.characters += choice.delta.content.length;
-        if (state.characters > longestAnswerCharacters) throw this.#endless();
-        yield { type: 'text', text: choice.delta.content };
-      }
-      if (choice?.finish_reason) {
-        state.finished = true;
-        yield { type: 'finish', reason: finishReason(choice.finish_reason) };
-      }
-      if (chunk.usage) yield { type: 'usage', ...readUsage(chunk.usage) };
-    }
+  async #relayWhole(response: Response, call: UpstreamCall, watch: Watch, sink: Sink): Promise<void> {
+    const bytes = await readAll(response.body, longestBodyBytes, (over) => {
+      if (over) throw this.#invalid(`sent more than ${longestBodyBytes} bytes`);
+      watch.expect(this.#config.idleTimeoutMs, 'stopped sending');
+    });
+    const json = parseJson(bytes.toString('utf8'));
+    const { text, otherText, finishReason, usage } = readWhole(this.#who, call.operation, json);
+    const relayed = call.stream ? eventsOf(json) : { bytes, usageBytes: null };
+    await sink({ ...relayed, text, otherText, finishReason: finishReason ?? 'stop', usage });
   }
 
-  #endless(): AppError {
-    return new AppError('upstream_invalid', `${this.#who} did not stop sending.`);
+  #invalid(what: string): AppError {
+    return new AppError('upstream_invalid', `${this.#who} ${what}.`);
   }
 
   #cut(cause?: unknown): AppError {
     return new AppError('upstream_cut', `${this.#who} broke off in the middle of its answer.`, { cause });
   }
 
-  /** Some servers ignore `stream: true`. */
-  async *#readWhole(response: Dispatcher.ResponseData): AsyncGenerator<ChatEvent> {
-    const { choices, usage } = parseCompletion(this.#who, await this.#readAll(response));
-    const [choice] = choices;
-    if (choice?.message.content) yield { type: 'text', text: choice.message.content };
-    yield { type: 'finish', reason: finishReason(choice?.finish_reason ?? 'stop') };
-    yield { type: 'usage', ...readUsage(usage) };
-  }
-
   /** Sends and checks the status; error answers throw. */
-  async #send(
-    method: 'GET' | 'POST',
-    path: string,
-    body: unknown,
-    signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> {
+  async #request(method: 'GET' | 'POST', path: string, body: string | null, signal: AbortSignal): Promise<Response> {
     signal.throwIfAborted();
-    const key = await this.#config.apiKey?.read();
-    const response = await request(this.#config.baseUrl + path, {
-      method,
-      dispatcher: this.#agent,
-      signal,
-      headers: {
-        'user-agent': userAgent,
-        accept: 'text/event-stream, application/json',
-        ...(key && { authorization: `Bearer ${key}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-      },
-      body: body === undefined ? null : JSON.stringify(body),
-    }).catch((error: unknown) => {
-      throw signal.aborted ? abortReason(signal) : toNetworkError(error, this.#who);
-    });
+    const { apiKey } = this.#config;
+    const key = await apiKey?.read();
+    const response = await this.#agent
+      .request({
+        origin: this.#origin,
+        path: this.#basePath + path,
+        method,
+        signal,
+        headers: {
+          'user-agent': userAgent,
+          accept: 'text/event-stream, application/json',
+          ...(key && { authorization: `Bearer ${key}` }),
+          ...(body !== null && { 'content-type': 'application/json' }),
+        },
+        body,
+      })
+      .catch((error: unknown) => {
+        throw signal.aborted ? abortReason(signal) : toNetworkError(error, this.#who);
+      });
     if (response.statusCode < 300) return response;
-    const text = await this.#readAll(response).catch(() => '');
+    const bytes = await readAll(response.body, longestErrorBytes).catch(() => Buffer.alloc(0));
     throw errorFromResponse(
       this.#who,
-      this.#config.apiKey?.origin ?? null,
+      apiKey?.origin ?? null,
       response.statusCode,
       response.headers['retry-after'],
-      text,
+      bytes.toString('utf8'),
     );
-  }
-
-  async #readAll(response: Dispatcher.ResponseData): Promise<string> {
-    const pieces: Buffer[] = [];
-    let length = 0;
-    for await (const piece of response.body) {
-      pieces.push(piece as Buffer);
-      length += (piece as Buffer).length;
-      if (length > longestBodyBytes)
-        throw new AppError('upstream_invalid', `${this.#who} sent more than ${longestBodyBytes} bytes.`);
-    }
-    return Buffer.concat(pieces).toString('utf8');
   }
 
   get #who(): string {
@@ -229,66 +208,58 @@ export class OpenAiBackend implements Backend {
   }
 }
 
+const pathOf: Record<Operation, string> = {
+  chat: '/chat/completions',
+  completions: '/completions',
+  embeddings: '/embeddings',
+};
+
 /** Connections to all backends: kept alive, shared, and closed with the program. */
 export function createAgent(): Agent {
   // The time-outs are ours, per call and to the millisecond; undici's own would be a second, coarser opinion.
   return new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: 512 });
 }
 
-function wireCall(call: ChatCall): Record<string, unknown> {
-  return {
-    model: call.model,
-    messages: call.messages,
-    max_tokens: call.maxTokens,
-    ...(call.temperature !== undefined && { temperature: call.temperature }),
-    stream: true,
-    stream_options: { include_usage: true },
-  };
-}
+/** How much a stream has sent, and what is expected of it next. */
+class Pace {
+  readonly #watch: Watch;
+  readonly #reader: EventReader;
+  readonly #config: BackendConfig;
+  #characters = 0;
+  #bytes = 0;
+  #goodbyeMs = 0;
+  #hasUsage = false;
 
-interface StreamState {
-  begun: boolean;
-  /** `finish_reason` was seen. */
-  finished: boolean;
-  /** `[DONE]` was seen. */
-  done: boolean;
-  characters: number;
-}
-
-/** A word of the protocol, or `other`: it goes into the ledger, which takes no free text. */
-function finishReason(reason: string): string {
-  return /^[a-z_]{1,32}$/.test(reason) ? reason : 'other';
-}
-
-function timeout(ms: number, who: string): AbortSignal {
-  const controller = new AbortController();
-  setTimeout(
-    () => controller.abort(new AppError('upstream_timeout', `${who} did not answer within ${ms} ms.`)),
-    ms,
-  ).unref();
-  return controller.signal;
-}
-
-/** Aborts the call when the next sign of life does not come in time. */
-class Watch {
-  readonly signal: AbortSignal;
-  readonly #silence = new AbortController();
-  readonly #who: string;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(signal: AbortSignal, who: string) {
-    this.signal = AbortSignal.any([signal, this.#silence.signal]);
-    this.#who = who;
+  constructor(watch: Watch, reader: EventReader, config: BackendConfig) {
+    this.#watch = watch;
+    this.#reader = reader;
+    this.#config = config;
   }
 
-  expect(withinMs: number, what: string): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#silence.abort(new AppError('upstream_timeout', `${this.#who} ${what} within ${withinMs} ms.`));
-    }, withinMs);
+  get isEndless(): boolean {
+    return this.#characters > longestAnswerCharacters || this.#bytes > longestBodyBytes;
   }
 
-  stop(): void {
-    clearTimeout(this.#timer);
+  heard(bytes: Buffer, piece: Piece | null): void {
+    this.#bytes += bytes.length;
+    if (!piece) return;
+    this.#characters += piece.text.length + piece.otherText.length;
+    this.#hasUsage ||= piece.usage !== null;
+  }
+
+  expectNext(): void {
+    const { idleTimeoutMs, firstTokenTimeoutMs } = this.#config;
+    if (this.#reader.isWhole) this.#sayGoodbye();
+    else if (this.#characters > 0) this.#watch.expect(idleTimeoutMs, 'stopped sending');
+    // Comments keep a connection open but are no answer: until the first event the first-byte limit holds.
+    else if (this.#reader.begun) this.#watch.expectSinceStart(firstTokenTimeoutMs, 'sent no token');
+  }
+
+  /** The end is read too, so that the connection can be used again; but it is not waited for long. */
+  #sayGoodbye(): void {
+    const withinMs = this.#reader.done || this.#hasUsage ? goodbyeMs : lateUsageMs;
+    if (withinMs === this.#goodbyeMs) return;
+    this.#goodbyeMs = withinMs;
+    this.#watch.expect(withinMs, 'did not end its stream');
   }
 }

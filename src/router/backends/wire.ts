@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AppError } from '../../errors.ts';
-import { describeBody, parseJson, parseRetryAfter } from '../../http.ts';
+import { describeBody, parseRetryAfter } from '../../http.ts';
 import type { Usage } from '../../usage/prices.ts';
 
 /** OpenAI's wire formats, as far as they are read. Unknown fields are ignored, missing ones tolerated. */
@@ -9,29 +9,12 @@ const tokenCount = z.int().min(0);
 
 export const usageSchema = z.object({
   prompt_tokens: tokenCount,
-  completion_tokens: tokenCount,
+  /** Embeddings have none. */
+  completion_tokens: tokenCount.default(0),
   prompt_tokens_details: z.object({ cached_tokens: tokenCount.nullish() }).nullish(),
   completion_tokens_details: z.object({ reasoning_tokens: tokenCount.nullish() }).nullish(),
   /** Dollars. OpenRouter always sends it, others sometimes. */
   cost: z.number().min(0).nullish().catch(null),
-});
-
-export const chunkSchema = z.object({
-  choices: z
-    .array(
-      z.object({ delta: z.object({ content: z.string().nullish() }).nullish(), finish_reason: z.string().nullish() }),
-    )
-    .nullish(),
-  /** Checked on its own: an answer with a usage that makes no sense is still an answer. */
-  usage: z.unknown().optional(),
-  error: z.unknown().optional(),
-});
-
-export const completionSchema = z.object({
-  choices: z
-    .array(z.object({ message: z.object({ content: z.string().nullish() }), finish_reason: z.string().nullish() }))
-    .min(1),
-  usage: z.unknown().optional(),
 });
 
 export const modelListSchema = z.object({
@@ -137,18 +120,4 @@ export function errorFromChunk(who: string, error: unknown): AppError {
   const body = JSON.stringify({ error });
   if (contentFiltered.test(body)) return new AppError('content_filtered', `${who} stopped: ${describeBody(body)}.`);
   return new AppError('upstream_unavailable', `${who} broke off with an error: ${describeBody(body)}.`);
-}
-
-export function parseChunk(who: string, data: string): z.output<typeof chunkSchema> {
-  const parsed = chunkSchema.safeParse(parseJson(data));
-  if (!parsed.success) throw new AppError('upstream_invalid', `${who} sent something that is not a chat completion.`);
-  return parsed.data;
-}
-
-export function parseCompletion(who: string, body: string): z.output<typeof completionSchema> {
-  const json = parseJson(body);
-  if (typeof json === 'object' && json !== null && 'error' in json && json.error) throw errorFromChunk(who, json.error);
-  const parsed = completionSchema.safeParse(json);
-  if (!parsed.success) throw new AppError('upstream_invalid', `${who} sent something that is not a chat completion.`);
-  return parsed.data;
 }

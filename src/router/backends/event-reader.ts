@@ -1,0 +1,130 @@
+import { createParser } from 'eventsource-parser';
+import type { AppError } from '../../errors.ts';
+import { parseJson } from '../../http.ts';
+import type { Piece } from '../types.ts';
+import { type Chunk, readChunk } from './chunk.ts';
+
+const newline = 10;
+const carriageReturn = 13;
+const nothing = Buffer.alloc(0);
+
+/**
+ * Reads an event stream by whole events, and keeps their bytes, so that they can be passed on as they came. Each is
+ * checked first; what follows one that makes no sense is not looked at, and `failure` says why.
+ */
+export class EventReader {
+  /** Any event has arrived; comments, which only keep a connection open, are none. */
+  begun = false;
+  /** Every choice has its `finish_reason`. */
+  finished = false;
+  /** `[DONE]` was seen. */
+  done = false;
+  /** What is wrong with the stream. What `read` returned besides came before it, and is good. */
+  failure: AppError | null = null;
+  readonly #who: string;
+  readonly #data: string[] = [];
+  readonly #parser = createParser({ onEvent: ({ data }) => this.#data.push(data) });
+  #choicesLeft: number;
+  /** The beginning of an event whose end has not arrived. */
+  #rest: Buffer = nothing;
+
+  constructor(who: string, choices: number) {
+    this.#who = who;
+    this.#choicesLeft = choices;
+  }
+
+  /** Nothing that matters can follow. */
+  get isWhole(): boolean {
+    return this.finished || this.done;
+  }
+
+  read(bytes: Buffer): Piece | null {
+    if (this.done) return null;
+    const all = this.#rest.length > 0 ? Buffer.concat([this.#rest, bytes]) : bytes;
+    const piece = new PieceBuilder();
+    let start = 0;
+    // What was left over before has no end of an event in it, but may have the first half of one.
+    for (let end = endOfEvent(all, Math.max(0, this.#rest.length - 3)); end >= 0; end = endOfEvent(all, start)) {
+      this.#take(all.subarray(start, end), piece);
+      start = end;
+      if (this.failure || this.done) break;
+    }
+    this.#rest = all.subarray(start);
+    return piece.build();
+  }
+
+  /** Some servers leave out the blank line that ends the last event. */
+  end(): Piece | null {
+    return this.#rest.length > 0 && !this.done && !this.failure ? this.read(Buffer.from('\n\n')) : null;
+  }
+
+  #take(event: Buffer, piece: PieceBuilder): void {
+    this.#parser.feed(event.toString('utf8'));
+    if (this.#data.length === 0) {
+      if (this.begun) piece.relay(event);
+      return;
+    }
+    this.begun = true;
+    for (const data of this.#data.splice(0)) {
+      if (data === '[DONE]') {
+        this.done = true;
+        return;
+      }
+      try {
+        const chunk = readChunk(this.#who, parseJson(data));
+        piece.add(chunk, event);
+        this.#choicesLeft -= chunk.finished;
+        this.finished ||= this.#choicesLeft <= 0;
+      } catch (error) {
+        this.failure = error as AppError;
+        return;
+      }
+    }
+  }
+}
+
+/** Gathers the events that arrived together. */
+class PieceBuilder {
+  readonly #bytes: Buffer[] = [];
+  readonly #piece: Piece = {
+    bytes: nothing,
+    text: '',
+    otherText: '',
+    finishReason: null,
+    usage: null,
+    usageBytes: null,
+  };
+  #empty = true;
+
+  add(chunk: Chunk, event: Buffer): void {
+    this.#empty = false;
+    const piece = this.#piece;
+    piece.text += chunk.text;
+    piece.otherText += chunk.otherText;
+    piece.finishReason ??= chunk.finishReason;
+    piece.usage = chunk.usage ?? piece.usage;
+    if (chunk.onlyUsage) piece.usageBytes = event;
+    else this.#bytes.push(event);
+  }
+
+  relay(comment: Buffer): void {
+    this.#empty = false;
+    this.#bytes.push(comment);
+  }
+
+  build(): Piece | null {
+    if (this.#empty) return null;
+    const [first = nothing, ...more] = this.#bytes;
+    this.#piece.bytes = more.length > 0 ? Buffer.concat(this.#bytes) : first;
+    return this.#piece;
+  }
+}
+
+/** Where the event ends that begins before `from`: after its blank line; -1: not yet. */
+function endOfEvent(bytes: Buffer, from: number): number {
+  for (let at = bytes.indexOf(newline, from); at >= 0; at = bytes.indexOf(newline, at + 1)) {
+    if (bytes[at + 1] === newline) return at + 2;
+    if (bytes[at + 1] === carriageReturn && bytes[at + 2] === newline) return at + 3;
+  }
+  return -1;
+}
