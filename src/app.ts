@@ -11,6 +11,7 @@ import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import type { Sandbox } from './sandbox/index.ts';
+import type { HttpServer } from './server/index.ts';
 import { Confirmations } from './tools/confirmation.ts';
 import { selectTools } from './tools/index.ts';
 import { McpSession } from './tools/mcp.ts';
@@ -37,6 +38,8 @@ export interface App {
   readonly fleet: Fleet;
   /** A session for one client, with the tools that it may use. */
   createSession(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): McpSession;
+  /** The gateway and MCP over HTTP; not listening yet. */
+  createHttpServer(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): Promise<HttpServer>;
   close(): Promise<void>;
 }
 
@@ -108,6 +111,11 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
           ? 'This is the SANDBOX: an embedded imitation of Lambda Cloud and of model providers. Nothing here is real or costs money, and time runs fast.'
           : null,
       }),
+    async createHttpServer() {
+      // Loaded here: a server on stdio needs none of it, and should not start later for it.
+      const { createHttpServer } = await import('./server/index.ts');
+      return createHttpServer({ config, router, backends: () => backends, log });
+    },
     async close() {
       await fleet.close();
       await agent.destroy();

@@ -31,6 +31,7 @@ const retryableByCode = {
   upstream_cut: true,
   answer_differs: false,
   overloaded: true,
+  internal: false,
   all_attempts_failed: true,
   cancelled: false,
   deadline_exceeded: true,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { AppError } from './errors.ts';
 import { version } from './version.ts';
 
@@ -26,6 +26,22 @@ const program = new Command('tandem')
   });
 
 program
+  .command('serve')
+  .description('serve HTTP: an OpenAI-compatible API at /v1 and MCP at /mcp, over all backends')
+  .option('--host <address>', 'address to listen on; anything but loopback needs tokens', '127.0.0.1')
+  .option('--port <number>', 'port to listen on', parsePort, 8484)
+  .action(async (own: { host: string; port: number }, command: Command) => {
+    const options = command.optsWithGlobals<{ sandbox?: boolean; readOnly?: boolean; tools?: string[] }>();
+    const { startServer } = await import('./start.ts');
+    await startServer({
+      ...own,
+      sandbox: options.sandbox === true,
+      readOnly: options.readOnly === true,
+      onlyTools: options.tools,
+    });
+  });
+
+program
   .command('demo')
   .description('show the whole product at work against the sandbox; no key, no network')
   .action(async () => {
@@ -40,6 +56,12 @@ program
     const { runDoctor } = await import('./doctor.ts');
     process.exit(await runDoctor((line) => process.stdout.write(`${line}\n`)));
   });
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (/^\d+$/.test(text) && port <= 65_535) return port;
+  throw new InvalidArgumentError('It must be a number from 0 (any free port) to 65535.');
+}
 
 try {
   await program.parseAsync();

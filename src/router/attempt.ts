@@ -46,6 +46,12 @@ export interface AttemptResult {
   settled: Promise<void>;
 }
 
+/** The answer's own cost and what failed attempts are known to have cost; an unknown answer makes the sum unknown. */
+export function totalCostNano(attempts: readonly AttemptReport[]): number | null {
+  if (attempts.at(-1)?.costNanoUsd === null) return null;
+  return attempts.reduce((sum, attempt) => sum + (attempt.costNanoUsd ?? 0), 0);
+}
+
 /**
  * One call to one candidate: reserve and write the row, call, settle. A failed call comes back as a report with its
  * error, and so does one that was not made: because the backend rests, or another call used up the budget.

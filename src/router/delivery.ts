@@ -1,9 +1,17 @@
 import { AppError } from '../errors.ts';
 import { textEvent } from './backends/chunk.ts';
-import { type Begun, type Candidate, candidateName, type ModelRequest, type Piece, type Sink } from './types.ts';
+import {
+  type Begun,
+  type Candidate,
+  candidateName,
+  type Decision,
+  type ModelRequest,
+  type Piece,
+  type Sink,
+} from './types.ts';
 
-/** Takes what the caller gets, and who it comes from. */
-export type Receiver = (piece: Piece, candidate: Candidate) => Promise<void> | undefined;
+/** Takes what the caller gets, from whom, and why from there. */
+export type Receiver = (piece: Piece, candidate: Candidate, decision: Decision) => Promise<void> | undefined;
 
 /**
  * What the caller of a stream has received, over all attempts. Nothing is passed on before the first token, so that
@@ -15,12 +23,14 @@ export class Delivery {
   started = false;
   readonly #request: ModelRequest;
   readonly #receiver: Receiver;
+  readonly #decision: Decision;
   #text = '';
   /** Other than plain text was passed on: there is no way to go on with that. */
   #hasOther = false;
 
-  constructor(request: ModelRequest, receiver: Receiver) {
+  constructor(request: ModelRequest, decision: Decision, receiver: Receiver) {
     this.#request = request;
+    this.#decision = decision;
     this.#receiver = receiver;
   }
 
@@ -44,7 +54,7 @@ export class Delivery {
     this.started = true;
     this.#text += piece.text;
     this.#hasOther ||= piece.otherText !== '';
-    return this.#receiver(piece, candidate);
+    return this.#receiver(piece, candidate, this.#decision);
   }
 
   #holdUntilToken(candidate: Candidate): Sink {

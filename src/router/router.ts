@@ -102,7 +102,7 @@ export class Router {
       snapshot,
       (backend) => this.#backend(backend).maxRetries,
     );
-    const delivery = receiver && new Delivery(request, receiver);
+    const delivery = receiver && new Delivery(request, decision, receiver);
     const attempts: AttemptReport[] = [];
     for (let leg = itinerary.next(); leg; leg = itinerary.next()) {
       const { candidate } = leg;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
-import type { AttemptReport } from '../router/attempt.ts';
+import { type AttemptReport, totalCostNano } from '../router/attempt.ts';
 import type { Answer } from '../router/router.ts';
 import { candidateName } from '../router/types.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
@@ -65,7 +65,7 @@ function present(answer: Answer, detailed: boolean) {
     model: last.model,
     input_tokens: last.usage?.inputTokens ?? null,
     output_tokens: last.usage?.outputTokens ?? null,
-    cost_usd: nanoToUsd(totalCost(answer.attempts)),
+    cost_usd: nanoToUsd(totalCostNano(answer.attempts)),
     cost_basis: last.costSource ?? 'unknown',
     latency_ms: answer.latencyMs,
     why: whyOf(answer, failed, last) + cut,
@@ -74,12 +74,6 @@ function present(answer: Answer, detailed: boolean) {
     ...(detailed && { score: answer.decision.complexity.score }),
     ...((detailed || failed.length > 0) && { attempts: answer.attempts.map(presentAttempt) }),
   };
-}
-
-/** The answer's own cost and what failed attempts are known to have cost; an unknown answer makes the sum unknown. */
-function totalCost(attempts: readonly AttemptReport[]): number | null {
-  if (attempts.at(-1)?.costNanoUsd === null) return null;
-  return attempts.reduce((sum, attempt) => sum + (attempt.costNanoUsd ?? 0), 0);
 }
 
 function whyOf(answer: Answer, failed: readonly AttemptReport[], last: AttemptReport): string {

@@ -1,0 +1,79 @@
+import type { ServerResponse } from 'node:http';
+import type { FastifyReply } from 'fastify';
+import { AppError } from '../errors.ts';
+import type { Receiver } from '../router/delivery.ts';
+import type { Answer } from '../router/router.ts';
+import type { Decision } from '../router/types.ts';
+import { costHeader, costText, routeHeaders } from './answer-headers.ts';
+import type { OpenAiError } from './openai-errors.ts';
+
+/** A caller that has taken nothing for so long is gone. */
+const longestUnreadMs = 60_000;
+
+const endMark = 'data: [DONE]\n\n';
+
+/** The event stream to one caller. Its head goes out with the first piece; until then any answer can still be given. */
+export class ClientStream {
+  readonly #reply: FastifyReply;
+  readonly #raw: ServerResponse;
+  readonly #wantsUsage: boolean;
+
+  constructor(reply: FastifyReply, wantsUsage: boolean) {
+    this.#reply = reply;
+    this.#raw = reply.raw;
+    this.#wantsUsage = wantsUsage;
+  }
+
+  get hasBegun(): boolean {
+    return this.#raw.headersSent;
+  }
+
+  readonly receive: Receiver = (piece, candidate, decision) => {
+    if (!this.hasBegun) this.#begin(candidate, decision);
+    let isTaken = piece.bytes.length === 0 || this.#raw.write(piece.bytes);
+    if (this.#wantsUsage && piece.usageBytes) isTaken = this.#raw.write(piece.usageBytes);
+    return isTaken ? undefined : this.#untilRead();
+  };
+
+  /** After a whole answer. Its cost is known only now, so it goes into a trailer. */
+  end(answer: Answer): void {
+    const last = answer.attempts.at(-1);
+    if (!this.hasBegun && last) this.#begin(last, answer.decision);
+    this.#raw.addTrailers({ [costHeader]: costText(answer) });
+    this.#raw.end(endMark);
+  }
+
+  /** After a part of an answer: the error stands in the stream, and no mark says that the answer is whole. */
+  fail(error: OpenAiError): void {
+    this.#raw.end(`data: ${JSON.stringify(error.body)}\n\n`);
+  }
+
+  #begin(source: { backend: string; model: string }, decision: Decision): void {
+    this.#reply.hijack();
+    this.#raw.writeHead(200, {
+      ...(this.#reply.getHeaders() as Record<string, string>),
+      ...routeHeaders(source, decision),
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+      // Reverse proxies such as nginx would otherwise gather the stream.
+      'x-accel-buffering': 'no',
+      trailer: costHeader,
+    });
+  }
+
+  #untilRead(): Promise<void> {
+    const raw = this.#raw;
+    return new Promise((resolve, reject) => {
+      const settle = (act: () => void) => () => {
+        clearTimeout(timer);
+        raw.off('drain', onDrain).off('close', onClose);
+        act();
+      };
+      const leave = () => reject(new AppError('cancelled', 'The caller does not read its answer.'));
+      const onDrain = settle(resolve);
+      const onClose = settle(leave);
+      const timer = setTimeout(settle(leave), longestUnreadMs);
+      raw.on('drain', onDrain).on('close', onClose);
+    });
+  }
+}
