@@ -6,6 +6,7 @@ import { Fleet } from './lambda/fleet.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
 import { localPrincipal } from './principal.ts';
+import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
@@ -58,14 +59,17 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   const client = apiKey && new LambdaClient({ baseUrl, apiKey, pacer: new Pacer(clock), clock, dispatcher: agent });
   const fleet = new Fleet({ client, instances, clock, log });
   const backends = config.backends.map((backend) => new OpenAiBackend(backend, agent, log));
+  const health = new HealthBook(clock);
+  let observe: (report: AttemptReport) => void = () => undefined;
   const router = new Router({
     backends: { list: () => backends },
     scorer: scoreByRules,
-    health: new HealthBook(clock),
+    health,
     ledger,
     reports,
     fallbacks: config.routing.fallbacks,
     onStreamLoss: config.routing.onStreamLoss,
+    observe: (report) => observe(report),
   });
   // People's time runs at its usual pace, also in the sandbox.
   const confirmations = new Confirmations(systemClock);
@@ -114,7 +118,17 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     async createHttpServer() {
       // Loaded here: a server on stdio needs none of it, and should not start later for it.
       const { createHttpServer } = await import('./server/index.ts');
-      return createHttpServer({ config, router, backends: () => backends, log });
+      const server = await createHttpServer({
+        config,
+        router,
+        backends: () => backends,
+        health,
+        reports,
+        instances,
+        log,
+      });
+      observe = server.metrics.attempt;
+      return server;
     },
     async close() {
       await fleet.close();

@@ -3,13 +3,18 @@ import type { Config } from '../config/index.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { localPrincipal } from '../principal.ts';
+import type { HealthBook } from '../router/health.ts';
 import type { Router } from '../router/router.ts';
 import type { Backend } from '../router/types.ts';
+import type { InstanceLedger } from '../usage/instances.ts';
+import type { Reports } from '../usage/report.ts';
 import { newRequestId } from '../usage/request-id.ts';
 import { toAppError } from './failure.ts';
 import { gateway } from './gateway.ts';
 import { Load } from './load.ts';
+import { Metrics } from './metrics.ts';
 import { toOpenAiError } from './openai-errors.ts';
+import { status } from './status.ts';
 
 /** A request has to arrive within these: whoever sends a byte now and then holds a connection for no longer. */
 const headersTimeoutMs = 15_000;
@@ -23,10 +28,14 @@ export interface ServerParts {
   config: Pick<Config, 'routing' | 'server' | 'redactor'>;
   router: Router;
   backends(): readonly Backend[];
+  health: HealthBook;
+  reports: Reports;
+  instances: InstanceLedger;
   log: Log;
 }
 
 export interface HttpServer {
+  readonly metrics: Metrics;
   /** Resolves to the URL when it takes connections. */
   listen(address: { host: string; port: number }): Promise<string>;
   /** Takes nothing new, lets answers finish within the grace time, then ends them with an error in the stream. */
@@ -37,6 +46,14 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
   const { config, log } = parts;
   const { maxConcurrentRequests, maxBodyBytes, shutdownGraceMs } = config.server;
   const load = new Load({ requests: maxConcurrentRequests, bodyBytes: bodiesAtOnce * maxBodyBytes });
+  const healthOf = (backend: string) => parts.health.of(backend);
+  const metrics = new Metrics({
+    backends: parts.backends,
+    healthOf,
+    budget: () => parts.reports.budget(),
+    instanceStatuses: async () => (await parts.instances.live()).map((instance) => instance.status),
+    requestsUnderWay: () => load.requests,
+  });
   const app = fastify({
     bodyLimit: maxBodyBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
@@ -50,10 +67,21 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
   });
   answerErrors(app, parts);
   await app.register(
-    gateway({ ...parts, load, principalOf: (_request: FastifyRequest) => localPrincipal, observe: () => undefined }),
+    gateway({ ...parts, load, principalOf: (_request: FastifyRequest) => localPrincipal, observe: metrics.request }),
     { prefix: '/v1' },
   );
+  await app.register(
+    status({
+      metrics,
+      load,
+      backends: parts.backends,
+      healthOf,
+      checkLedger: () => parts.reports.budget(),
+      requireRead: () => undefined,
+    }),
+  );
   return {
+    metrics,
     listen: (address) => app.listen(address),
     async close() {
       load.stop();
