@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { reservedBackendIds } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import type { Reports } from '../usage/report.ts';
+import { newRequestId } from '../usage/request-id.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
 import { wouldChange } from './explain.ts';
 import type { HealthBook } from './health.ts';
@@ -76,7 +76,7 @@ export class Router {
     const startedAt = performance.now();
     const { sized, snapshot } = await this.#prepare(request, signal);
     const decision = route(sized, snapshot);
-    const requestId = randomUUID();
+    const requestId = newRequestId();
     const attempts: AttemptReport[] = [];
     let waiting = requireCandidates(decision, snapshot);
     for (let waited = false; ; waited = true) {
