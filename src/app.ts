@@ -66,7 +66,6 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     scorer: scoreByRules,
     health,
     ledger,
-    reports,
     fallbacks: config.routing.fallbacks,
     onStreamLoss: config.routing.onStreamLoss,
     observe: (report) => observe(report),
@@ -133,6 +132,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     async close() {
       await fleet.close();
       await agent.destroy();
+      await ledger.drain();
       await database.close();
     },
   };

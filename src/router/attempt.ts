@@ -114,6 +114,8 @@ async function open({ ledger, health }: { ledger: Ledger; health: HealthBook }, 
   try {
     return await ledger.openAttempt({
       requestId: request.id,
+      principal: request.principal,
+      operation: request.operation,
       ordinal: plan.ordinal,
       backend: candidate.backend,
       kind: candidate.kind,

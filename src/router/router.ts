@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { reservedBackendIds, type StreamLoss } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
-import type { Reports } from '../usage/report.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
 import { Delivery, type Receiver } from './delivery.ts';
 import { wouldChange } from './explain.ts';
@@ -50,7 +49,6 @@ export interface RouterParts {
   scorer: Scorer;
   health: HealthBook;
   ledger: Ledger;
-  reports: Reports;
   fallbacks: Snapshot['fallbacks'];
   onStreamLoss: StreamLoss;
   /** Told of every attempt that was sent, when it is over. */
@@ -160,7 +158,7 @@ export class Router {
       .flatMap((backend) => backend.refresh(signal) ?? []);
     if (due.length > 0) await waitFor(due, signal);
     requireModel(backends, request);
-    const { day, month } = await this.#parts.reports.budget();
+    const left = this.#parts.ledger.leftNanoUsd();
     return {
       sized: {
         request,
@@ -177,7 +175,7 @@ export class Router {
         })),
         speeds: this.#parts.health.speeds(),
         fallbacks: this.#parts.fallbacks,
-        budgetLeftNanoUsd: Math.min(day.leftNanoUsd, month.leftNanoUsd),
+        budgetLeftNanoUsd: typeof left === 'number' ? left : await left,
       },
     };
   }

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { nanoToUsd } from '../money.ts';
 import type { PeriodBudget } from '../usage/budget.ts';
-import { type Percentiles, type Report, reportGroups } from '../usage/report.ts';
+import type { Percentiles } from '../usage/percentiles.ts';
+import { type Report, reportGroups } from '../usage/report.ts';
 import { bar, milliseconds, percent, table, usd } from './text.ts';
 import { defineTool, type ToolContext } from './tool.ts';
 

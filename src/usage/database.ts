@@ -2,7 +2,7 @@ import { mkdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
+import { CompiledQuery, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
 import { AppError, type ErrorCode } from '../errors.ts';
 import { migrations } from './migrations/index.ts';
 import type { Tables } from './tables.ts';
@@ -12,6 +12,20 @@ export type SqliteDriver = (typeof sqliteDrivers)[number];
 
 /** A connection on which queries run: the database itself or a transaction of it. */
 export type Queries = Kysely<Tables>;
+
+export type SqlValue = string | number | null | Uint8Array;
+
+/** Runs one statement once per row of parameters (`?`), in order. Returns how many rows each run changed. */
+export type RunEach = (text: string, rows: readonly (readonly SqlValue[])[]) => Promise<number[]>;
+
+/** The rows of a statement that is a text already: for those that run too often to be built each time. */
+export async function select<Row>(
+  queries: Queries,
+  text: string,
+  parameters: readonly SqlValue[] = [],
+): Promise<Row[]> {
+  return (await queries.executeQuery(CompiledQuery.raw(text, [...parameters]))).rows as Row[];
+}
 
 /** How long a statement waits for another process's lock. It blocks this process too, so it is short. */
 const lockTimeoutMs = 2_000;
@@ -23,7 +37,7 @@ export interface Database {
   readonly driver: SqliteDriver;
   readonly read: Queries;
   /** Runs `work` in one transaction that holds the write lock from its first statement, across processes too. */
-  write<Result>(work: (queries: Queries) => Promise<Result>): Promise<Result>;
+  write<Result>(work: (queries: Queries, runEach: RunEach) => Promise<Result>): Promise<Result>;
   close(): Promise<void>;
 }
 
@@ -48,7 +62,13 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     throw error;
   }
   const inode = inodeOf(path);
-  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: cacheStatements(raw, path) }) });
+  const statements = cacheStatements(raw, path);
+  const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) });
+  const run = (text: string) => statements.prepare(text).run([]);
+  const runEach: RunEach = async (text, rows) => {
+    const statement = statements.prepare(text);
+    return rows.map((row) => Number(statement.run(row).changes));
+  };
   return {
     path,
     driver,
@@ -56,13 +76,13 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     write: (work) =>
       read.connection().execute(async (connection) => {
         requireSameFile(path, inode);
-        await sql`BEGIN IMMEDIATE`.execute(connection);
+        run('BEGIN IMMEDIATE');
         try {
-          const result = await work(connection);
-          await sql`COMMIT`.execute(connection);
+          const result = await work(connection, runEach);
+          run('COMMIT');
           return result;
         } catch (error) {
-          await sql`ROLLBACK`.execute(connection).catch(() => undefined);
+          rollBack(run);
           throw error;
         }
       }),
@@ -72,6 +92,14 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
       await read.destroy();
     },
   };
+}
+
+function rollBack(run: (text: string) => unknown): void {
+  try {
+    run('ROLLBACK');
+  } catch {
+    // Some failures (a full disk) have ended the transaction already.
+  }
 }
 
 /** A file that was deleted or replaced still takes rows, and nobody would ever read them. */

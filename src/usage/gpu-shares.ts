@@ -1,4 +1,5 @@
 import type { Calendar } from './calendar.ts';
+import type { Cell } from './cells.ts';
 import { type InstanceRow, instanceCost } from './instance-cost.ts';
 
 export interface GpuSpan {
@@ -7,20 +8,14 @@ export interface GpuSpan {
   nowMs: number;
 }
 
-/** The rows of a report, as far as GPU time is concerned. */
-export interface BusyGroup {
-  key: string;
-  dedicated_busy_ms: number;
-}
-
 /**
  * What machines cost, by the rows of a report; the shares add up to the whole. A machine belongs to the backend that
- * bears its name, over whose models it is spread by the time that they took. One that no backend is named after is
- * a row of its own: it cost money, and served nobody that we know of.
+ * bears its name, over whose models, or askers, it is spread by the time that they took. One that no backend is named
+ * after is a row of its own: it cost money, and served nobody that we know of.
  */
 export function gpuShares(
-  groupBy: 'day' | 'backend' | 'model' | 'kind',
-  groups: readonly BusyGroup[],
+  groupBy: 'day' | 'backend' | 'model' | 'kind' | 'principal',
+  cells: readonly Cell[],
   machines: readonly InstanceRow[],
   span: GpuSpan,
   calendar: Calendar,
@@ -34,7 +29,10 @@ export function gpuShares(
     if (groupBy === 'kind') add('dedicated', costNanoUsd);
     else if (groupBy === 'backend') add(machine.name, costNanoUsd);
     else if (groupBy === 'day') for (const [day, nanoUsd] of costByDay(machine, span, calendar)) add(day, nanoUsd);
-    else for (const [model, nanoUsd] of costByModel(machine.name, costNanoUsd, groups)) add(model, nanoUsd);
+    else {
+      const keyOf = (cell: Cell) => (groupBy === 'model' ? `${cell.backend}/${cell.model}` : cell.principalId);
+      for (const [key, nanoUsd] of costByTime(machine.name, costNanoUsd, cells, keyOf)) add(key, nanoUsd);
+    }
   }
   return shares;
 }
@@ -55,14 +53,24 @@ function* costByDay(
   }
 }
 
-/** Rounded so that the parts add up: the last model takes what is left. */
-function* costByModel(name: string, costNanoUsd: number, groups: readonly BusyGroup[]): Generator<[string, number]> {
-  const served = groups.filter(({ key, dedicated_busy_ms }) => key.startsWith(`${name}/`) && dedicated_busy_ms > 0);
-  const busyMs = served.reduce((sum, group) => sum + group.dedicated_busy_ms, 0);
-  if (served.length === 0) yield [name, costNanoUsd];
+/** Rounded so that the parts add up: the last one takes what is left. */
+function* costByTime(
+  name: string,
+  costNanoUsd: number,
+  cells: readonly Cell[],
+  keyOf: (cell: Cell) => string,
+): Generator<[string, number]> {
+  const busyMs = new Map<string, number>();
+  for (const cell of cells) {
+    if (cell.backend !== name || cell.kind !== 'dedicated' || cell.answeredMs === 0) continue;
+    busyMs.set(keyOf(cell), (busyMs.get(keyOf(cell)) ?? 0) + cell.answeredMs);
+  }
+  if (busyMs.size === 0) yield [name, costNanoUsd];
+  const totalMs = [...busyMs.values()].reduce((sum, ms) => sum + ms, 0);
   let leftNanoUsd = costNanoUsd;
-  for (const [index, { key, dedicated_busy_ms }] of served.entries()) {
-    const share = index === served.length - 1 ? leftNanoUsd : Math.round((costNanoUsd * dedicated_busy_ms) / busyMs);
+  const served = [...busyMs].sort(([one], [other]) => (one < other ? -1 : 1));
+  for (const [index, [key, ms]] of served.entries()) {
+    const share = index === served.length - 1 ? leftNanoUsd : Math.round((costNanoUsd * ms) / totalMs);
     leftNanoUsd -= share;
     yield [key, share];
   }

@@ -1,19 +1,17 @@
 import { billedMinutes, instanceCostNano } from '../money.ts';
 import type { Period } from './calendar.ts';
-import type { Queries } from './database.ts';
+import { type Queries, select } from './database.ts';
 import type { InstanceTable } from './tables.ts';
 
 export type InstanceRow = InstanceTable;
 
+const withinSpan = `
+SELECT * FROM instance
+WHERE requested_at_ms < ? AND (gone_at_ms IS NULL OR gone_at_ms > ?) AND status != 'not_launched'`;
+
 /** Machines that lived in a span; those that were never launched did not. */
 export async function instancesWithin(queries: Queries, fromMs: number, toMs: number): Promise<InstanceRow[]> {
-  return queries
-    .selectFrom('instance')
-    .selectAll()
-    .where('requested_at_ms', '<', toMs)
-    .where((where) => where.or([where('gone_at_ms', 'is', null), where('gone_at_ms', '>', fromMs)]))
-    .where('status', '!=', 'not_launched')
-    .execute();
+  return select<InstanceRow>(queries, withinSpan, [toMs, fromMs]);
 }
 
 export interface InstanceCost {

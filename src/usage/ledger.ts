@@ -2,47 +2,24 @@ import { hostname } from 'node:os';
 import type { Clock } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { AttemptOutcome, NewAttempt } from './attempt-rows.ts';
 import type { Budget } from './budget.ts';
-import type { Database, Queries } from './database.ts';
+import { attemptsPerChunk, sealChunk } from './chunks.ts';
+import type { Database } from './database.ts';
 import { owner } from './instances.ts';
-import type { Price, Usage } from './prices.ts';
-import type { AttemptStatus, AttemptTable, CostSource } from './tables.ts';
+import { Journal } from './journal.ts';
 
-/** What is known before the call. */
-export interface NewAttempt {
-  requestId: string;
-  ordinal: number;
-  backend: string;
-  kind: 'serverless' | 'dedicated';
-  model: string;
-  priority: string;
-  score: number | null;
-  /** The most the call can cost; null when the model's price is unknown. */
-  reserveNanoUsd: number | null;
-  price: Price | null;
-  /** From now on, how long the call can take at most. */
-  deadlineMs: number;
-}
-
-/** What is known after it. */
-export interface AttemptOutcome {
-  status: Exclude<AttemptStatus, 'open'>;
-  errorCode?: string;
-  httpStatus?: number | undefined;
-  finishReason?: string | null;
-  usage: Usage | null;
-  usageSource: AttemptTable['usage_source'];
-  costNanoUsd: number | null;
-  costSource: CostSource | null;
-  firstTokenMs: number | null;
-  latencyMs: number;
-  elapsedMs: number;
-}
+export type { AttemptOutcome, NewAttempt } from './attempt-rows.ts';
 
 /** After its deadline an open row is given this long before it is taken for abandoned. */
 const abandonedAfterMs = 60_000;
 const settleTries = 5;
 const settleWaitMs = 500;
+
+export interface LedgerOptions {
+  /** For tests. */
+  attemptsPerChunk?: number;
+}
 
 /** One row per upstream call, reserved and written before it is made, settled after, never lost. */
 export class Ledger {
@@ -50,68 +27,52 @@ export class Ledger {
   readonly #budget: Budget;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #journal: Journal;
+  readonly #attemptsPerChunk: number;
+  readonly #underWay = new Set<Promise<unknown>>();
+  #settledSinceSeal = 0;
+  #sealing: Promise<void> | undefined;
+  #recovering: Promise<number> | undefined;
 
-  constructor(database: Database, budget: Budget, clock: Clock, log: Log) {
+  constructor(database: Database, budget: Budget, clock: Clock, log: Log, options: LedgerOptions = {}) {
     this.#database = database;
     this.#budget = budget;
     this.#clock = clock;
     this.#log = log;
+    this.#journal = new Journal(database, budget, clock);
+    this.#attemptsPerChunk = options.attemptsPerChunk ?? attemptsPerChunk;
   }
 
-  /** Reserves and records in one transaction. Throws `budget_exhausted`, and then nothing was written. */
+  /**
+   * Reserves and records in one transaction, together with whatever else is to be written at that moment. Throws
+   * `budget_exhausted`, of everybody's budget or of the principal's own, and then nothing was written.
+   */
   async openAttempt(attempt: NewAttempt): Promise<string> {
     try {
-      return await this.#open(attempt);
+      return await this.#journal.open(attempt);
     } catch (error) {
       // Reservations of a process that died would otherwise be missing until the next start.
       const exhausted = error instanceof AppError && error.code === 'budget_exhausted';
-      if (!exhausted || (await this.recover()) === 0) throw error;
-      return this.#open(attempt);
+      if (!exhausted || (await this.#recoverOnce()) === 0) throw error;
+      return this.#journal.open(attempt);
     }
-  }
-
-  async #open(attempt: NewAttempt): Promise<string> {
-    const id = `${attempt.requestId}.${attempt.ordinal}`;
-    const nowMs = this.#clock.nowMs();
-    const day = this.#budget.today();
-    const reserved = attempt.reserveNanoUsd ?? 0;
-    await this.#database.write(async (queries) => {
-      await this.#budget.requireRoom(queries, attempt.reserveNanoUsd, `${attempt.backend}/${attempt.model}`);
-      await this.#budget.book(queries, day, { reservedNanoUsd: reserved });
-      await queries
-        .insertInto('attempt')
-        .values({
-          id,
-          request_id: attempt.requestId,
-          ordinal: attempt.ordinal,
-          day,
-          backend: attempt.backend,
-          kind: attempt.kind,
-          model: attempt.model,
-          priority: attempt.priority,
-          score: attempt.score,
-          owner,
-          started_at_ms: nowMs,
-          deadline_at_ms: nowMs + Math.ceil(attempt.deadlineMs),
-          status: 'open',
-          input_price_nano_usd: attempt.price?.inputNanoUsdPerMTok ?? null,
-          output_price_nano_usd: attempt.price?.outputNanoUsdPerMTok ?? null,
-          price_as_of: attempt.price?.asOf ?? null,
-          reserved_nano_usd: reserved,
-        })
-        .execute();
-    });
-    return id;
   }
 
   /**
    * Closes a row and gives its reservation back. Never throws: the answer is already there and paid for. A locked
    * database is tried again; a row that cannot be closed stays open, and the next start settles it.
    */
-  async settleAttempt(id: string, outcome: AttemptOutcome): Promise<void> {
+  settleAttempt(id: string, outcome: AttemptOutcome): Promise<void> {
+    const settling = this.#settle(id, outcome);
+    this.#underWay.add(settling);
+    return settling.finally(() => this.#underWay.delete(settling));
+  }
+
+  async #settle(id: string, outcome: AttemptOutcome): Promise<void> {
     for (let tried = 1; ; tried += 1) {
       try {
-        return await this.#database.write((queries) => this.#settle(queries, id, outcome));
+        await this.#journal.settle(id, outcome);
+        break;
       } catch (error) {
         if (tried >= settleTries || !(error instanceof AppError) || !error.isRetryable) {
           this.#log.error(
@@ -123,39 +84,23 @@ export class Ledger {
         await this.#clock.sleep(settleWaitMs);
       }
     }
+    this.#settledSinceSeal += 1;
+    if (this.#settledSinceSeal >= this.#attemptsPerChunk) this.#sealSoon();
   }
 
-  async #settle(queries: Queries, id: string, outcome: AttemptOutcome): Promise<void> {
-    const row = await queries
-      .selectFrom('attempt')
-      .select(['day', 'status', 'reserved_nano_usd'])
-      .where('id', '=', id)
-      .executeTakeFirst();
-    // A row taken for abandoned (a laptop that slept) may still be settled by the process that made the call.
-    if (!row || (row.status !== 'open' && row.status !== 'interrupted')) return;
-    const released = row.status === 'open' ? row.reserved_nano_usd : 0;
-    await this.#budget.book(queries, row.day, { settledNanoUsd: outcome.costNanoUsd ?? 0, reservedNanoUsd: -released });
-    await queries
-      .updateTable('attempt')
-      .set({
-        status: outcome.status,
-        ended_at_ms: this.#clock.nowMs(),
-        error_code: outcome.errorCode ?? null,
-        http_status: outcome.httpStatus ?? null,
-        finish_reason: outcome.finishReason ?? null,
-        input_tokens: outcome.usage?.inputTokens ?? null,
-        cached_input_tokens: outcome.usage?.cachedInputTokens ?? null,
-        output_tokens: outcome.usage?.outputTokens ?? null,
-        reasoning_tokens: outcome.usage?.reasoningTokens ?? null,
-        usage_source: outcome.usageSource,
-        cost_nano_usd: outcome.costNanoUsd,
-        cost_source: outcome.costSource,
-        first_token_ms: outcome.firstTokenMs,
-        latency_ms: outcome.latencyMs,
-        elapsed_ms: outcome.elapsedMs,
-      })
-      .where('id', '=', id)
-      .execute();
+  /**
+   * What both budgets leave to be spent, as of a moment ago; nearly always known without asking the database. For
+   * decisions: `openAttempt` has the last word.
+   */
+  leftNanoUsd(): number | Promise<number> {
+    return this.#budget.leftNanoUsd(this.#database.read);
+  }
+
+  /** Waits until all that was handed over is written, for a stop that leaves nothing open. */
+  async drain(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    await this.#journal.drain();
+    await this.#sealing;
   }
 
   /**
@@ -170,12 +115,14 @@ export class Ledger {
       .select(['id', 'owner', 'started_at_ms', 'deadline_at_ms'])
       .where('status', '=', 'open')
       .execute();
+    const gone = new Set([...new Set(open.map((row) => row.owner))].filter(isGone));
     const abandoned = open.filter(
-      (row) => nowMs > row.deadline_at_ms + abandonedAfterMs || isGone(row.owner) || (starting && row.owner === owner),
+      (row) =>
+        nowMs > row.deadline_at_ms + abandonedAfterMs || gone.has(row.owner) || (starting && row.owner === owner),
     );
-    for (const row of abandoned) {
+    const settling = abandoned.map((row) => {
       const latencyMs = Math.max(0, nowMs - row.started_at_ms);
-      await this.settleAttempt(row.id, {
+      return this.settleAttempt(row.id, {
         status: 'interrupted',
         usage: null,
         usageSource: null,
@@ -185,10 +132,42 @@ export class Ledger {
         latencyMs,
         elapsedMs: latencyMs,
       });
-    }
+    });
+    await Promise.all(settling);
     if (abandoned.length > 0)
       this.#log.warn({ attempts: abandoned.length }, 'settled calls that an earlier process left open');
+    if (starting) this.#sealSoon();
     return abandoned.length;
+  }
+
+  /** Calls that are refused together look for abandoned reservations once. */
+  #recoverOnce(): Promise<number> {
+    this.#recovering ??= this.recover().finally(() => {
+      this.#recovering = undefined;
+    });
+    return this.#recovering;
+  }
+
+  #sealSoon(): void {
+    this.#settledSinceSeal = 0;
+    this.#sealing ??= this.#seal()
+      .catch((error: unknown) =>
+        this.#log.warn({ error }, 'attempts could not be summed up; reports read them one by one'),
+      )
+      .finally(() => {
+        this.#sealing = undefined;
+      });
+  }
+
+  /** One chunk per transaction, so that calls can be written in between. */
+  async #seal(): Promise<void> {
+    for (;;) {
+      const sealed = await sealChunk(this.#database, this.#attemptsPerChunk);
+      if (sealed === 'nothing') return;
+      // What a process left behind would keep all later rows out of chunks.
+      if (sealed === 'open' && (await this.#recoverOnce()) === 0) return;
+      await new Promise(setImmediate);
+    }
   }
 }
 

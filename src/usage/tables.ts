@@ -1,22 +1,38 @@
+import type { Generated } from 'kysely';
+
 /** The ledger's tables as the code sees them. Times are epoch milliseconds, money is nano-dollars, null is unknown. */
 export interface Tables {
-  attempt: AttemptTable;
+  attempt: WithDefaults<AttemptTable, 'sequence' | 'principal_id' | 'operation'>;
   instance: InstanceTable;
   budget_period: BudgetPeriodTable;
+  principal_period: PrincipalPeriodTable;
+  attempt_chunk: AttemptChunkTable;
 }
+
+/** Columns that a new row may leave to the database. */
+type WithDefaults<Table, Column extends keyof Table> = Omit<Table, Column> & {
+  [Name in Column]: Generated<Table[Name]>;
+};
 
 export const attemptStatuses = ['open', 'ok', 'error', 'cancelled', 'interrupted'] as const;
 export type AttemptStatus = (typeof attemptStatuses)[number];
+
+/** What was asked of the backend. */
+export type Operation = 'chat' | 'completions' | 'embeddings';
 
 /** Where a cost comes from, best first. `instance_time`: the GPU's minutes are counted instead. */
 export type CostSource = 'provider' | 'config' | 'snapshot' | 'instance_time';
 
 /** One upstream call: written before it is made, settled after. */
 export interface AttemptTable {
+  /** Grows with every row, and no row ever gets another. */
+  sequence: number;
   id: string;
   request_id: string;
   /** 1 for the first attempt of a request; counting these counts requests. */
   ordinal: number;
+  principal_id: string;
+  operation: Operation;
   /** The budget day it belongs to, `YYYY-MM-DD` in the budget's time zone. */
   day: string;
   backend: string;
@@ -84,4 +100,23 @@ export interface BudgetPeriodTable {
   period: string;
   settled_nano_usd: number;
   reserved_nano_usd: number;
+}
+
+/** The same for one principal alone. */
+export interface PrincipalPeriodTable extends BudgetPeriodTable {
+  principal_id: string;
+}
+
+/** Sums over the settled rows `first_sequence` to `last_sequence`, both included. See `chunks.ts`. */
+export interface AttemptChunkTable {
+  first_sequence: number;
+  last_sequence: number;
+  /** The earliest and the latest of its rows; null when it has none. */
+  first_started_at_ms: number | null;
+  last_started_at_ms: number | null;
+  /** JSON: one array per day, backend, kind, model and principal. */
+  cells: string;
+  /** 64-bit floats, little-endian: of the answered attempts, in the order of the cells. */
+  latencies: Uint8Array;
+  elapsed: Uint8Array;
 }

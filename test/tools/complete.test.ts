@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import type { Tables } from '../../src/usage/tables.ts';
+import type { AttemptTable } from '../../src/usage/tables.ts';
 import { ManualClock } from '../support/clock.ts';
 import { startWorld, type World, type WorldOptions } from '../support/world.ts';
 import { type BackendYaml, yamlFor } from '../support/yaml.ts';
@@ -18,7 +18,7 @@ function worldOf(
   return startWorld({ ...options, yaml: (sandbox) => yamlFor(sandbox, backends, rest) });
 }
 
-function attempts(world: World): Promise<Tables['attempt'][]> {
+function attempts(world: World): Promise<AttemptTable[]> {
   return world.readLedger((database) => database.read.selectFrom('attempt').selectAll().orderBy('ordinal').execute());
 }
 

@@ -1,4 +1,5 @@
 import { initial } from './0001-initial.ts';
+import { groupCommit } from './0002-group-commit.ts';
 
 /** In order, never edited once released: the position of a step is the schema version it leads to. */
-export const migrations: readonly string[] = [initial];
+export const migrations: readonly string[] = [initial, groupCommit];

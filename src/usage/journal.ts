@@ -1,0 +1,190 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../clock.ts';
+import { AppError } from '../errors.ts';
+import { localPrincipal } from '../principal.ts';
+import {
+  type AttemptOutcome,
+  attemptId,
+  findAttempt,
+  insertAttempt,
+  insertValues,
+  type NewAttempt,
+  type OpenRow,
+  updateAttempt,
+  updateValues,
+} from './attempt-rows.ts';
+import { Bookings } from './bookings.ts';
+import type { Allowance, Budget } from './budget.ts';
+import { dropChunkOf } from './chunks.ts';
+import type { Database, Queries, RunEach } from './database.ts';
+
+interface OpenJob {
+  attempt: NewAttempt;
+  done: (error: unknown) => void;
+}
+interface SettleJob {
+  id: string;
+  outcome: AttemptOutcome;
+  endedAtMs: number;
+  done: (error: unknown) => void;
+}
+
+/** What one transaction did, to be told once it is committed. */
+interface Committed {
+  /** In the order of the jobs; null: written. */
+  refusals: (AppError | null)[];
+  opened: [string, OpenRow][];
+}
+
+/** So that a burst does not hold up everything else for longer than some milliseconds. */
+const jobsPerTransaction = 256;
+
+/**
+ * Writes attempts in groups: what comes in while the event loop turns once goes into one transaction, for a commit
+ * costs several times what a row does. A promise settles when its row is committed.
+ */
+export class Journal {
+  readonly #database: Database;
+  readonly #budget: Budget;
+  readonly #clock: Clock;
+  /** Rows that this process has open, so that settling them reads nothing. */
+  readonly #open = new Map<string, OpenRow>();
+  #opens: OpenJob[] = [];
+  #settles: SettleJob[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(database: Database, budget: Budget, clock: Clock) {
+    this.#database = database;
+    this.#budget = budget;
+    this.#clock = clock;
+  }
+
+  /** Reserves and records. Rejects with `budget_exhausted`, and then nothing was written. */
+  open(attempt: NewAttempt): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#opens.push({ attempt, done: (error) => (error ? reject(error) : resolve(attemptId(attempt))) });
+      this.#start();
+    });
+  }
+
+  /** Closes a row and gives its reservation back. A row that is not there, or closed already, is left alone. */
+  settle(id: string, outcome: AttemptOutcome): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const endedAtMs = this.#clock.nowMs();
+      this.#settles.push({ id, outcome, endedAtMs, done: (error) => (error ? reject(error) : resolve()) });
+      this.#start();
+    });
+  }
+
+  /** Waits until nothing is waiting to be written. */
+  async drain(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  #start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async #run(): Promise<void> {
+    do {
+      // Not a microtask: requests that arrive together are read one after the other in one turn.
+      await nextTurn();
+      const settles = this.#settles.splice(0, jobsPerTransaction);
+      await this.#commit(this.#opens.splice(0, jobsPerTransaction - settles.length), settles);
+    } while (this.#opens.length + this.#settles.length > 0);
+    this.#running = undefined;
+  }
+
+  async #commit(opens: OpenJob[], settles: SettleJob[]): Promise<void> {
+    try {
+      const { refusals, opened } = await this.#database.write(async (queries, runEach) => {
+        const bookings = new Bookings();
+        // First what gives money back.
+        await this.#settleAll(queries, runEach, settles, bookings);
+        const committed = await this.#openAll(queries, runEach, opens, bookings);
+        await bookings.write(runEach);
+        this.#budget.booked(bookings);
+        return committed;
+      });
+      for (const [id, row] of opened) this.#open.set(id, row);
+      for (const { id } of settles) this.#open.delete(id);
+      for (const { done } of settles) done(null);
+      for (const [index, { done }] of opens.entries()) done(refusals[index]);
+    } catch (error) {
+      this.#budget.forget();
+      // One row that cannot be written takes no other with it. A database that cannot be used fails all of them.
+      const alone = opens.length + settles.length === 1;
+      if (alone || error instanceof AppError) for (const { done } of [...settles, ...opens]) done(error);
+      else {
+        for (const job of settles) await this.#commit([], [job]);
+        for (const job of opens) await this.#commit([job], []);
+      }
+    }
+  }
+
+  async #settleAll(queries: Queries, runEach: RunEach, jobs: SettleJob[], bookings: Bookings): Promise<void> {
+    const known = jobs.flatMap((job) => {
+      const row = this.#open.get(job.id);
+      return row ? [{ job, row }] : [];
+    });
+    const changes = await runEach(
+      updateAttempt,
+      known.map(({ job }) => updateValues(job.id, job.outcome, job.endedAtMs, 'open')),
+    );
+    const others = jobs.filter(({ id }) => !this.#open.has(id));
+    for (const [index, { job, row }] of known.entries()) {
+      if (changes[index] === 0) others.push(job);
+      else bookings.add(row.principalId, row.day, job.outcome.costNanoUsd ?? 0, -row.reservedNanoUsd);
+    }
+    for (const job of others) await this.#settleOther(queries, runEach, job, bookings);
+  }
+
+  /** A row of another process, or one that another process took for abandoned (a laptop that slept). */
+  async #settleOther(queries: Queries, runEach: RunEach, job: SettleJob, bookings: Bookings): Promise<void> {
+    const row = await findAttempt(queries, job.id);
+    if (!row || (row.status !== 'open' && row.status !== 'interrupted') || row.status === job.outcome.status) return;
+    await runEach(updateAttempt, [updateValues(job.id, job.outcome, job.endedAtMs, row.status)]);
+    const released = row.status === 'open' ? row.reserved_nano_usd : 0;
+    bookings.add(row.principal_id, row.day, job.outcome.costNanoUsd ?? 0, -released);
+    if (row.status === 'interrupted') await dropChunkOf(runEach, row.sequence);
+  }
+
+  async #openAll(queries: Queries, runEach: RunEach, jobs: OpenJob[], bookings: Bookings): Promise<Committed> {
+    const nowMs = this.#clock.nowMs();
+    const day = this.#budget.dayAt(nowMs);
+    const allowances = await this.#allowances(queries, jobs);
+    const refusals: Committed['refusals'] = [];
+    const opened: Committed['opened'] = [];
+    const values = jobs.flatMap(({ attempt }) => {
+      const { reserveNanoUsd, principal = localPrincipal } = attempt;
+      const refusal = this.#budget.refusal(
+        allowances(principal.id),
+        reserveNanoUsd,
+        `${attempt.backend}/${attempt.model}`,
+        bookings,
+      );
+      refusals.push(refusal);
+      if (refusal) return [];
+      const row = { principalId: principal.id, day, reservedNanoUsd: reserveNanoUsd ?? 0 };
+      bookings.add(row.principalId, day, 0, row.reservedNanoUsd);
+      opened.push([attemptId(attempt), row]);
+      return [insertValues(attempt, row, nowMs)];
+    });
+    await runEach(insertAttempt, values);
+    return { refusals, opened };
+  }
+
+  /** Read once for the whole transaction, and only what its calls are held to. */
+  async #allowances(queries: Queries, jobs: OpenJob[]): Promise<(principalId: string) => Allowance[]> {
+    const paid = jobs.filter(({ attempt }) => attempt.reserveNanoUsd !== 0);
+    const shared = paid.length > 0 ? await this.#budget.allowances(queries) : [];
+    const own = new Map<string, Allowance[]>();
+    for (const { attempt } of paid) {
+      const { principal = localPrincipal } = attempt;
+      if (principal.budget === null || own.has(principal.id)) continue;
+      const allowance = await this.#budget.allowanceOf(queries, principal);
+      if (allowance) own.set(principal.id, [...shared, allowance]);
+    }
+    return (principalId) => own.get(principalId) ?? shared;
+  }
+}
