@@ -84,16 +84,17 @@ export function route(sized: Sized, snapshot: Snapshot): Decision {
   const asked = rated(sized).sort((one, other) => other.valueNanoUsd - one.valueNanoUsd);
   const spares = sparesFor(asked, sized, snapshot).flatMap((spare) => rated(spare));
   const ranked = [...asked, ...spares].sort((one, other) => verdictRank(one) - verdictRank(other));
-  const [first, ...rest] = ranked;
-  const candidates =
-    first && first.verdict !== 'excluded' ? [{ ...first, verdict: 'chosen' as const }, ...rest] : ranked;
+  const [first] = ranked;
+  if (first && first.verdict !== 'excluded') first.verdict = 'chosen';
   return {
     complexity,
     priority: request.priority,
     inputTokens,
     expectedOutputTokens: expected,
-    candidates,
-    why: explainChoice(request, complexity, candidates[0]),
+    candidates: ranked,
+    get why() {
+      return explainChoice(request, complexity, first);
+    },
   };
 }
 
@@ -159,17 +160,6 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const worth = worthByPriority[request.priority];
 
   const excluded = exclusion(backend, model, sized, room, maxTokens, worstCostNanoUsd, snapshot.budgetLeftNanoUsd);
-  const notes = [
-    `suits ${suitability.toFixed(2)}`,
-    predictedCostNanoUsd === null
-      ? 'price unknown'
-      : dedicated
-        ? 'no cost beyond its minutes'
-        : `about ${formatUsd(predictedCostNanoUsd)}`,
-    `about ${seconds.toFixed(1)} s`,
-    ...(kept ? ['kept for complex and latency-critical work'] : []),
-    ...(backend.health.usable ? [] : [backend.health.reason ?? 'unhealthy']),
-  ];
   return {
     backend: backend.id,
     kind: backend.kind,
@@ -177,7 +167,10 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
     tier: model.tier,
     price: model.price,
     verdict: excluded ? 'excluded' : backend.health.usable ? 'fallback' : 'last_resort',
-    reason: excluded?.reason ?? notes.join(', '),
+    // Read by people only, and dear to write: most requests never need it.
+    get reason() {
+      return excluded?.reason ?? describe(this, backend, kept);
+    },
     constraint: excluded?.constraint ?? null,
     suitability: Math.round(suitability * 1_000) / 1_000,
     maxTokens,
@@ -188,6 +181,18 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
       suitability * worth.answerNanoUsd - rankedCost - occupancy - seconds * worth.secondNanoUsd,
     ),
   };
+}
+
+function describe(candidate: Candidate, { health }: BackendSnapshot, kept: boolean): string {
+  const { kind, suitability, predictedCostNanoUsd, predictedLatencyMs } = candidate;
+  const price = predictedCostNanoUsd === null ? 'price unknown' : `about ${formatUsd(predictedCostNanoUsd)}`;
+  return [
+    `suits ${suitability.toFixed(2)}`,
+    kind === 'dedicated' ? 'no cost beyond its minutes' : price,
+    `about ${(predictedLatencyMs / 1000).toFixed(1)} s`,
+    ...(kept ? ['kept for complex and latency-critical work'] : []),
+    ...(health.usable ? [] : [health.reason ?? 'unhealthy']),
+  ].join(', ');
 }
 
 type Exclusion = { constraint: NonNullable<Candidate['constraint']>; reason: string };

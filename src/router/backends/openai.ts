@@ -1,16 +1,16 @@
-import { Agent, type Dispatcher } from 'undici';
+import { Agent } from 'undici';
 import type { BackendConfig, BackendKind } from '../../config/index.ts';
 import { presets } from '../../config/presets.ts';
 import type { Prefill } from '../../config/schema.ts';
-import { AppError, abortReason } from '../../errors.ts';
+import { AppError } from '../../errors.ts';
 import { parseJson, toNetworkError, userAgent } from '../../http.ts';
 import type { Log } from '../../log.ts';
 import { type CatalogueModel, catalogueOf } from '../../usage/prices.ts';
-import type { Backend, CallLimits, Model, Operation, Piece, Sink, UpstreamCall } from '../types.ts';
-import { eachChunk, readAll } from './body.ts';
+import type { Backend, CallLimits, Model, Operation, Sink, UpstreamCall } from '../types.ts';
 import { eventsOf, readWhole } from './chunk.ts';
-import { EventReader } from './event-reader.ts';
+import { BodyReader, exchange, type ResponseHead } from './exchange.ts';
 import { configuredModels, discoveredModels, type ListedModel } from './models.ts';
+import { StreamReader } from './stream-reader.ts';
 import { Watch } from './watch.ts';
 import { errorFromResponse, modelListSchema } from './wire.ts';
 
@@ -18,16 +18,8 @@ const listTimeoutMs = 3_000;
 const listMaxAgeMs = 60 * 60_000;
 /** A list that could not be read is asked for again after this long. */
 const listRetryAgeMs = 30_000;
-/** More text than any model writes, and little enough for a client to take: an upstream that does not end is cut here. */
-const longestAnswerCharacters = 1_000_000;
 const longestBodyBytes = 32_000_000;
 const longestErrorBytes = 100_000;
-/** From the last word to the end of the stream. */
-const goodbyeMs = 250;
-/** From `finish_reason` to usage, which comes right behind it or never. */
-const lateUsageMs = 1_000;
-
-type Response = Dispatcher.ResponseData;
 
 /** Any server that speaks OpenAI's chat completions: providers, vLLM, SGLang. Streams inside, whoever asks. */
 export class OpenAiBackend implements Backend {
@@ -92,10 +84,11 @@ export class OpenAiBackend implements Backend {
   /** `GET /models`, live. */
   async listModels(signal: AbortSignal): Promise<ListedModel[]> {
     const watch = new Watch(signal, listTimeoutMs, this.#who);
-    const parsed = await this.#request('GET', '/models', null, watch.signal)
-      .then(({ body }) => readAll(body, longestBodyBytes))
-      .finally(() => watch.stop())
-      .then((bytes) => modelListSchema.safeParse(parseJson(bytes.toString('utf8'))));
+    const body = new BodyReader(longestBodyBytes);
+    await this.#exchange('GET', '/models', null, watch, () => body).catch((error: unknown) => {
+      throw toNetworkError(error, this.#who);
+    });
+    const parsed = modelListSchema.safeParse(parseJson(body.bytes.toString('utf8')));
     if (!parsed.success) throw this.#invalid('sent something that is not a list of models');
     return parsed.data.data.map((model) => ({
       id: model.id,
@@ -105,61 +98,32 @@ export class OpenAiBackend implements Backend {
 
   async send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void> {
     const watch = new Watch(signal, limits.wholeMs, this.#who);
+    watch.expect(Math.min(limits.firstByteMs, this.#config.timeoutMs), 'did not begin to answer');
+    let stream: StreamReader | undefined;
+    const body = new BodyReader(longestBodyBytes);
     try {
-      watch.expect(Math.min(limits.firstByteMs, this.#config.timeoutMs), 'did not begin to answer');
-      const response = await this.#request('POST', pathOf[call.operation], call.body, watch.signal);
-      const type = String(response.headers['content-type'] ?? '');
-      if (type.includes('text/event-stream')) await this.#relayStream(response, call, watch, sink);
-      else await this.#relayWhole(response, call, watch, sink);
-    } catch (error) {
-      throw watch.signal.aborted ? abortReason(watch.signal) : toNetworkError(error, this.#who);
-    } finally {
-      watch.stop();
-    }
-  }
-
-  async #relayStream(response: Response, call: UpstreamCall, watch: Watch, sink: Sink): Promise<void> {
-    if (!call.stream) throw this.#invalid('answered with a stream where none was asked for');
-    const reader = new EventReader(this.#who, call.choices);
-    const pace = new Pace(watch, reader, this.#config);
-    const settle = () => {
-      if (reader.failure) throw reader.failure;
-      if (pace.isEndless) throw this.#invalid('did not stop sending');
-      pace.expectNext();
-    };
-    try {
-      await eachChunk(response.body, (bytes) => {
-        const piece = reader.read(bytes);
-        pace.heard(bytes, piece);
-        const wait = piece ? sink(piece) : undefined;
-        if (wait) {
-          watch.rest();
-          return wait.then(settle);
-        }
-        settle();
-        return undefined;
+      await this.#exchange('POST', pathOf[call.operation], call.body, watch, ({ headers }) => {
+        const isStream = String(headers['content-type'] ?? '').includes('text/event-stream');
+        if (isStream && !call.stream) throw this.#invalid('answered with a stream where none was asked for');
+        if (!isStream) return body;
+        stream = new StreamReader(this.#config, call.choices, watch, sink);
+        return stream;
       });
-      const last = reader.end();
-      if (last) await sink(last);
-      if (reader.failure) throw reader.failure;
+      if (stream) await stream.end();
     } catch (error) {
       // Once the answer is whole, only its goodbye is missing.
-      if (!reader.isWhole) throw error instanceof AppError || watch.signal.aborted ? error : this.#cut(error);
-    } finally {
-      response.body.destroy();
+      if (error instanceof AppError && !stream?.isWhole) throw error;
+      if (!stream?.isWhole) throw stream ? this.#cut(error) : toNetworkError(error, this.#who);
     }
-    if (!reader.isWhole) throw this.#cut();
+    if (!stream) await this.#passWhole(call, body.bytes, sink);
+    else if (!stream.isWhole) throw this.#cut();
   }
 
-  async #relayWhole(response: Response, call: UpstreamCall, watch: Watch, sink: Sink): Promise<void> {
-    const bytes = await readAll(response.body, longestBodyBytes, (over) => {
-      if (over) throw this.#invalid(`sent more than ${longestBodyBytes} bytes`);
-      watch.expect(this.#config.idleTimeoutMs, 'stopped sending');
-    });
+  #passWhole(call: UpstreamCall, bytes: Buffer, sink: Sink): Promise<void> | undefined {
     const json = parseJson(bytes.toString('utf8'));
     const { text, otherText, finishReason, usage } = readWhole(this.#who, call.operation, json);
     const relayed = call.stream ? eventsOf(json) : { bytes, usageBytes: null };
-    await sink({ ...relayed, text, otherText, finishReason: finishReason ?? 'stop', usage });
+    return sink({ ...relayed, text, otherText, finishReason: finishReason ?? 'stop', usage });
   }
 
   #invalid(what: string): AppError {
@@ -170,37 +134,47 @@ export class OpenAiBackend implements Backend {
     return new AppError('upstream_cut', `${this.#who} broke off in the middle of its answer.`, { cause });
   }
 
-  /** Sends and checks the status; error answers throw. */
-  async #request(method: 'GET' | 'POST', path: string, body: string | null, signal: AbortSignal): Promise<Response> {
-    signal.throwIfAborted();
-    const { apiKey } = this.#config;
-    const key = await apiKey?.read();
-    const response = await this.#agent
-      .request({
-        origin: this.#origin,
-        path: this.#basePath + path,
-        method,
-        signal,
-        headers: {
-          'user-agent': userAgent,
-          accept: 'text/event-stream, application/json',
-          ...(key && { authorization: `Bearer ${key}` }),
-          ...(body !== null && { 'content-type': 'application/json' }),
-        },
-        body,
-      })
-      .catch((error: unknown) => {
-        throw signal.aborted ? abortReason(signal) : toNetworkError(error, this.#who);
+  /** Sends, and hands the body of a good answer to the reader that `onHead` picks. Error answers throw. */
+  async #exchange(
+    method: 'GET' | 'POST',
+    path: string,
+    body: string | null,
+    watch: Watch,
+    onHead: (head: ResponseHead) => BodyReader | StreamReader,
+  ): Promise<void> {
+    const { apiKey, idleTimeoutMs } = this.#config;
+    const refusal = new BodyReader(longestErrorBytes);
+    let head: ResponseHead | undefined;
+    try {
+      const key = apiKey && (await apiKey.read());
+      const headers = {
+        'user-agent': userAgent,
+        accept: 'text/event-stream, application/json',
+        ...(key && { authorization: `Bearer ${key}` }),
+        ...(body !== null && { 'content-type': 'application/json' }),
+      };
+      const request = { origin: this.#origin, path: this.#basePath + path, method, headers, body };
+      await exchange(this.#agent, request, watch, (response) => {
+        head = response;
+        const reader = response.status < 300 ? onHead(response) : refusal;
+        if (reader instanceof StreamReader) return reader.take;
+        return (bytes) => {
+          watch.expect(idleTimeoutMs, 'stopped sending');
+          if (reader.add(bytes) || reader === refusal) return undefined;
+          throw this.#invalid(`sent more than ${longestBodyBytes} bytes`);
+        };
       });
-    if (response.statusCode < 300) return response;
-    const bytes = await readAll(response.body, longestErrorBytes).catch(() => Buffer.alloc(0));
-    throw errorFromResponse(
-      this.#who,
-      apiKey?.origin ?? null,
-      response.statusCode,
-      response.headers['retry-after'],
-      bytes.toString('utf8'),
-    );
+    } catch (error) {
+      // What a refusal has said so far will do.
+      if (!head || head.status < 300 || watch.reason?.code === 'cancelled') throw error;
+    } finally {
+      watch.stop();
+    }
+    if (head && head.status >= 300) {
+      const { status, headers } = head;
+      const said = refusal.bytes.toString('utf8');
+      throw errorFromResponse(this.#who, apiKey?.origin ?? null, status, headers['retry-after'], said);
+    }
   }
 
   get #who(): string {
@@ -218,48 +192,4 @@ const pathOf: Record<Operation, string> = {
 export function createAgent(): Agent {
   // The time-outs are ours, per call and to the millisecond; undici's own would be a second, coarser opinion.
   return new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: 512 });
-}
-
-/** How much a stream has sent, and what is expected of it next. */
-class Pace {
-  readonly #watch: Watch;
-  readonly #reader: EventReader;
-  readonly #config: BackendConfig;
-  #characters = 0;
-  #bytes = 0;
-  #goodbyeMs = 0;
-  #hasUsage = false;
-
-  constructor(watch: Watch, reader: EventReader, config: BackendConfig) {
-    this.#watch = watch;
-    this.#reader = reader;
-    this.#config = config;
-  }
-
-  get isEndless(): boolean {
-    return this.#characters > longestAnswerCharacters || this.#bytes > longestBodyBytes;
-  }
-
-  heard(bytes: Buffer, piece: Piece | null): void {
-    this.#bytes += bytes.length;
-    if (!piece) return;
-    this.#characters += piece.text.length + piece.otherText.length;
-    this.#hasUsage ||= piece.usage !== null;
-  }
-
-  expectNext(): void {
-    const { idleTimeoutMs, firstTokenTimeoutMs } = this.#config;
-    if (this.#reader.isWhole) this.#sayGoodbye();
-    else if (this.#characters > 0) this.#watch.expect(idleTimeoutMs, 'stopped sending');
-    // Comments keep a connection open but are no answer: until the first event the first-byte limit holds.
-    else if (this.#reader.begun) this.#watch.expectSinceStart(firstTokenTimeoutMs, 'sent no token');
-  }
-
-  /** The end is read too, so that the connection can be used again; but it is not waited for long. */
-  #sayGoodbye(): void {
-    const withinMs = this.#reader.done || this.#hasUsage ? goodbyeMs : lateUsageMs;
-    if (withinMs === this.#goodbyeMs) return;
-    this.#goodbyeMs = withinMs;
-    this.#watch.expect(withinMs, 'did not end its stream');
-  }
 }

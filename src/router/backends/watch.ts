@@ -1,9 +1,12 @@
 import { AppError, abortReason } from '../../errors.ts';
 
-/** Aborts a call when the next sign of life does not come in time, when its time is over, or when its caller leaves. */
+/**
+ * Ends a call when the next sign of life does not come in time, when its time is over, or when its caller leaves.
+ * One per call, and cheap: no signal of its own, and one listener on the caller's that is taken off again.
+ */
 export class Watch {
-  readonly signal: AbortSignal;
-  readonly #controller = new AbortController();
+  /** Why the call was ended; null: it was not. */
+  reason: AppError | null = null;
   readonly #caller: AbortSignal;
   readonly #onCallerGone: () => void;
   readonly #who: string;
@@ -12,20 +15,24 @@ export class Watch {
   #silence: NodeJS.Timeout | undefined;
   #silenceMs = 0;
   #what = '';
+  #listener: ((reason: AppError) => void) | undefined;
 
   constructor(caller: AbortSignal, wholeMs: number, who: string) {
-    this.signal = this.#controller.signal;
     this.#caller = caller;
     this.#who = who;
-    // One listener that is taken off again: `AbortSignal.any` on a signal that lives long keeps what it made.
-    this.#onCallerGone = () => this.#controller.abort(abortReason(caller));
+    this.#onCallerGone = () => this.#end(abortReason(caller));
     if (caller.aborted) this.#onCallerGone();
     else caller.addEventListener('abort', this.#onCallerGone, { once: true });
-    this.#whole = setTimeout(() => {
-      this.#controller.abort(
-        new AppError('deadline_exceeded', `${who} did not finish within ${Math.round(wholeMs)} ms.`),
-      );
-    }, wholeMs);
+    this.#whole = setTimeout(
+      () => this.#end(new AppError('deadline_exceeded', `${who} did not finish within ${Math.round(wholeMs)} ms.`)),
+      wholeMs,
+    );
+  }
+
+  /** Called once, at once when the call was ended already. */
+  onAbort(listener: (reason: AppError) => void): void {
+    this.#listener = listener;
+    if (this.reason) listener(this.reason);
   }
 
   /** From now on. */
@@ -38,8 +45,7 @@ export class Watch {
     clearTimeout(this.#silence);
     this.#silenceMs = withinMs;
     this.#silence = setTimeout(() => {
-      const error = new AppError('upstream_timeout', `${this.#who} ${this.#what} within ${Math.round(withinMs)} ms.`);
-      this.#controller.abort(error);
+      this.#end(new AppError('upstream_timeout', `${this.#who} ${this.#what} within ${Math.round(withinMs)} ms.`));
     }, withinMs);
   }
 
@@ -59,5 +65,11 @@ export class Watch {
     clearTimeout(this.#silence);
     clearTimeout(this.#whole);
     this.#caller.removeEventListener('abort', this.#onCallerGone);
+  }
+
+  #end(reason: AppError): void {
+    if (this.reason) return;
+    this.reason = reason;
+    this.#listener?.(reason);
   }
 }
