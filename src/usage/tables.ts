@@ -1,8 +1,12 @@
+import type { Generated } from 'kysely';
+
 /** The ledger's tables as the code sees them. Times are epoch milliseconds, money is nano-dollars, null is unknown. */
 export interface Tables {
   attempt: AttemptTable;
   instance: InstanceTable;
   budget_period: BudgetPeriodTable;
+  token: TokenTable;
+  audit: AuditTable;
 }
 
 export const attemptStatuses = ['open', 'ok', 'error', 'cancelled', 'interrupted'] as const;
@@ -84,4 +88,50 @@ export interface BudgetPeriodTable {
   period: string;
   settled_nano_usd: number;
   reserved_nano_usd: number;
+}
+
+/** Who may come in over the network. The secret itself is nowhere. */
+export interface TokenTable {
+  /** `tok_...` */
+  id: string;
+  /** Unique among those that are neither revoked nor expired. */
+  name: string;
+  /** SHA-256 of the secret, in hex. */
+  secret_hash: string;
+  /** Separated by spaces, as OAuth writes them. */
+  scopes: string;
+  budget_limit_nano_usd: number | null;
+  budget_per: 'day' | 'month' | null;
+  requests_per_minute: number | null;
+  created_at_ms: number;
+  /** Null: never. */
+  expires_at_ms: number | null;
+  revoked_at_ms: number | null;
+  /** To the minute. */
+  last_used_at_ms: number | null;
+}
+
+export type ConfirmedBy = 'elicitation' | 'confirm_token' | 'none';
+
+/** `planned`: only a plan was made. `begun`: under way, or the process ended before it could say more. */
+export type AuditOutcome = 'begun' | 'done' | 'planned' | 'declined' | `failed:${string}`;
+
+/** One row per call that may spend or destroy: written before the act, closed after it, then never changed. */
+export interface AuditTable {
+  id: Generated<number>;
+  at_ms: number;
+  principal_id: string;
+  principal_name: string;
+  /** A tool's name or a route. */
+  action: string;
+  effect: 'spend' | 'destroy';
+  /** JSON: what it was to be done to. No prompts, no scripts, no secrets. */
+  subject: string;
+  /** JSON: the plan that the yes was given for. */
+  plan: string | null;
+  confirmed_by: ConfirmedBy;
+  outcome: AuditOutcome;
+  /** JSON: ids and cost. */
+  result: string | null;
+  closed_at_ms: number | null;
 }

@@ -5,6 +5,7 @@ import { sql } from 'kysely';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../src/errors.ts';
 import { type Database, openDatabase, type Queries, type SqliteDriver } from '../../src/usage/database.ts';
+import { migrations } from '../../src/usage/migrations/index.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { itWithProcesses, startChild } from './child.ts';
 
@@ -22,7 +23,7 @@ export function describeDatabase(driver: SqliteDriver): void {
       const database = await open(join(temporaryFolder(), 'a', 'b', 'tandem.db'));
       const { rows } = await sql<{ name: string }>`
         SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`.execute(database.read);
-      expect(rows.map(({ name }) => name)).toEqual(['attempt', 'budget_period', 'instance']);
+      expect(rows.map(({ name }) => name)).toEqual(['attempt', 'audit', 'budget_period', 'instance', 'token']);
       expect(database.driver).toBe(driver);
     });
 
@@ -101,7 +102,7 @@ export function describeDatabase(driver: SqliteDriver): void {
       await add(newer.read, 'day', 3);
       await sql`PRAGMA user_version = 999`.execute(newer.read);
       await failure(openDatabase(newer.path, driver));
-      await sql`PRAGMA user_version = 1`.execute(newer.read);
+      await sql.raw(`PRAGMA user_version = ${migrations.length}`).execute(newer.read);
       expect(await amounts(await open(newer.path))).toEqual({ day: 3 });
     });
 
