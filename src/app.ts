@@ -5,6 +5,7 @@ import { LambdaClient } from './lambda/client.ts';
 import { Fleet } from './lambda/fleet.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
+import { localPrincipal, type Principal } from './principal.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
@@ -14,12 +15,14 @@ import { Confirmations } from './tools/confirmation.ts';
 import { selectTools } from './tools/index.ts';
 import { McpSession } from './tools/mcp.ts';
 import { type ResourceEntry, resources } from './tools/resources.ts';
+import { AuditTrail } from './usage/audit.ts';
 import { Budget } from './usage/budget.ts';
 import { Calendar } from './usage/calendar.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
 import { Reports } from './usage/report.ts';
+import { TokenBook } from './usage/tokens.ts';
 import { version } from './version.ts';
 
 export interface AppOptions {
@@ -34,8 +37,14 @@ export interface App {
   readonly log: Log;
   readonly backends: readonly OpenAiBackend[];
   readonly fleet: Fleet;
-  /** A session for one client, with the tools that it may use. */
-  createSession(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): McpSession;
+  readonly tokens: TokenBook;
+  readonly audit: AuditTrail;
+  /** A session for one client, with the tools that it and its principal may use; the owner's unless told otherwise. */
+  createSession(options: {
+    onlyTools?: readonly string[] | undefined;
+    readOnly?: boolean;
+    principal?: Principal;
+  }): McpSession;
   close(): Promise<void>;
 }
 
@@ -61,8 +70,10 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     ledger,
     reports,
   });
+  const audit = new AuditTrail(database, clock);
   // People's time runs at its usual pace, also in the sandbox.
   const confirmations = new Confirmations(systemClock);
+  const tokens = new TokenBook(database, systemClock, log);
 
   await ledger.recover(true);
   fleet.watch();
@@ -83,12 +94,15 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     log,
     backends,
     fleet,
-    createSession: ({ onlyTools, readOnly = false }) =>
+    tokens,
+    audit,
+    createSession: ({ onlyTools, readOnly = false, principal = localPrincipal }) =>
       new McpSession({
         version,
         tools: selectTools({ readOnly: readOnly || config.readOnly, only: onlyTools }),
         resources: sandbox ? [...resources, sandboxResource(sandbox)] : resources,
         context: {
+          principal,
           router,
           fleet,
           reports,
@@ -98,6 +112,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
           endpointOf: (instance) => endpointOf(config, instance),
         },
         confirmations,
+        audit,
         redactor: config.redactor,
         log,
         notice: sandbox
@@ -107,6 +122,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     async close() {
       await fleet.close();
       await agent.destroy();
+      await tokens.close();
       await database.close();
     },
   };
@@ -128,6 +144,7 @@ function sandboxResource({ controlUrl }: Sandbox): ResourceEntry {
     title: 'Sandbox controls',
     description: 'Where faults of the sandbox are set over HTTP.',
     mimeType: 'application/json',
+    scope: 'read',
     read: async () => JSON.stringify({ sandbox: true, control_url: controlUrl }),
   };
 }

@@ -414,22 +414,26 @@ describe('terminate_instance: the end', () => {
 });
 
 describe('terminate_instance: a ledger that cannot be written', () => {
-  it('keeps no machine running', { timeout: 60_000 }, async () => {
+  it('ends nothing that it cannot record, and does once it can', { timeout: 60_000 }, async () => {
     const world = await startWorld();
     const id = await launchActive(world, 'trainer');
     const plan = await planFor(world, [id]);
+    const input = { instances: [id], confirm_token: plan.result.confirm_token };
     await world.readLedger(async ({ read }) => {
       await read.connection().execute(async (connection) => {
         await sql`BEGIN IMMEDIATE`.execute(connection);
         const listed = await world.call('list_gpu_instances');
         expect(listed.result.instances.map(({ name }: { name: string }) => name)).toContain('trainer');
-        const done = await world.call(tool, { instances: [id], confirm_token: plan.result.confirm_token });
-        expect(done.isError).toBe(false);
+        const { isError, text } = await world.call(tool, input);
+        expect(isError).toBe(true);
+        expect(text).toMatch(/^database_locked: .*did nothing\. .*Lambda's console/);
         await sql`ROLLBACK`.execute(connection);
       });
     });
+    expect(truth(world, id)?.terminateRequestedAtMs).toBeNull();
+    // The yes still holds, and all is well again as soon as the lock is gone.
+    expect((await world.call(tool, input)).isError).toBe(false);
     expect(truth(world, id)?.terminateRequestedAtMs).not.toBeNull();
-    // And all is well again as soon as the lock is gone.
     expect((await world.call('complete', { prompt: 'Hello', backend: 'serverless' })).isError).toBe(false);
   });
 });
