@@ -24,6 +24,7 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   router: { may: [...everywhere, 'config', 'usage'] },
   lambda: { may: [...everywhere, 'usage'], types: ['config'] },
   tools: { may: [...everywhere, 'config', 'router', 'lambda', 'usage'] },
+  server: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'] },
   sandbox: { may: ['clock'] },
   demo: { may: ['money', 'version'] },
   app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'], types: ['sandbox'] },
