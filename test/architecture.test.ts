@@ -31,7 +31,9 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   stdio: { may: ['errors'], types: ['app'] },
   start: { may: ['app', 'clock', 'config', 'sandbox', 'stdio', 'tools'] },
   doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
-  main: { may: ['errors', 'version', 'start', 'demo', 'doctor'] },
+  'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
+  'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
+  main: { may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command'] },
 };
 
 /** Packages and globals that belong to one place. */
@@ -44,6 +46,12 @@ const only: { what: string; pattern: RegExp; in: string[] }[] = [
     pattern: /new (?:Ledger|Budget|Router|Fleet|LambdaClient|OpenAiBackend|Reports|InstanceLedger|McpSession)\(/,
     in: ['app.ts'],
   },
+  {
+    what: 'tokens and the audit, also in commands that need nothing else',
+    pattern: /new (?:TokenBook|AuditTrail)\(/,
+    in: ['app.ts', 'token-command.ts', 'audit-command.ts'],
+  },
+  { what: 'JWTs', pattern: /from 'jose'/, in: ['server/jwt.ts'] },
   { what: 'the wall clock', pattern: /Date\.now\(\)|new Date\(\)/, in: ['clock.ts', 'router/backends/wire.ts'] },
   { what: 'stdout', pattern: /process\.stdout\.write|console\.(?:log|info)/, in: ['demo/index.ts', 'main.ts'] },
 ];

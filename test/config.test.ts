@@ -128,7 +128,7 @@ buget: 5
       /routing\.priority: .*"low_cost"/,
       /budgets\.dailyUsd: .*>=0/,
       /budgets\.timeZone: must be an IANA time zone/,
-      /unknown key "buget"; allowed: serverless, dedicated, routing, budgets/,
+      /unknown key "buget"; allowed: serverless, dedicated, routing, budgets, server/,
       /TANDEM_LOG_LEVEL: must be one of trace/,
       /TANDEM_READ_ONLY: must be true or false/,
       /LAMBDA_API_BASE: must be an http/,
@@ -246,6 +246,38 @@ buget: 5
         'key [redacted], [redacted] and [redacted]',
       );
       expect(JSON.stringify(config.lambda)).not.toContain('topsecretvalue');
+    });
+  });
+
+  describe('OAuth', () => {
+    const given = (oauth: string) => `server: {oauth: ${oauth}}`;
+    const audience = 'audience: https://tandem.example.com/mcp';
+
+    it('is off unless it is configured', () => {
+      expect(load(null).server.oauth).toBeNull();
+    });
+
+    it('takes the issuer exactly as it stands: some end in a slash', () => {
+      expect(load(given(`{issuer: "https://login.example/", ${audience}}`)).server.oauth).toEqual({
+        issuer: 'https://login.example/',
+        audience: 'https://tandem.example.com/mcp',
+        jwksUri: null,
+      });
+    });
+
+    it('reads keys in the clear from loopback only', () => {
+      const problem = 'must be an https:// URL (http:// only on loopback)';
+      expect(load(given(`{issuer: "http://127.0.0.1:9000", ${audience}}`)).server.oauth).not.toBeNull();
+      expect(problems(given(`{issuer: "http://login.example", ${audience}}`))).toContain(
+        `server.oauth.issuer: ${problem}`,
+      );
+      expect(
+        problems(given(`{issuer: "https://login.example", ${audience}, jwksUri: "http://login.example/keys"}`)),
+      ).toContain(`server.oauth.jwksUri: ${problem}`);
+    });
+
+    it('is nothing without an audience', () => {
+      expect(problems(given('{issuer: "https://login.example"}'))).toContain('server.oauth.audience');
     });
   });
 });

@@ -89,7 +89,6 @@ const oauth = block({ issuer: issuerUrl, audience: z.string().min(1), jwksUri: i
 export const fileSchema = block({
   serverless: z.array(serverless).default([]),
   dedicated: z.array(dedicated).default([]),
-  server: block({ oauth: oauth.optional() }).prefault({}),
   routing: block({ priority: z.enum(priorities).default('balanced') }).prefault({}),
   budgets: block({
     dailyUsd: z.number().min(0).max(1_000_000).default(50),
@@ -99,6 +98,7 @@ export const fileSchema = block({
       .refine((zone) => IANAZone.isValidZone(zone), { error: 'must be an IANA time zone such as America/New_York' })
       .optional(),
   }).prefault({}),
+  server: block({ oauth: oauth.optional() }).prefault({}),
 });
 
 /**
