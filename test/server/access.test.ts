@@ -28,6 +28,12 @@ async function openDoor({ host = '127.0.0.1', oauth = null as JwtVerifier | null
   return { access, tokens, clock, create, come };
 }
 
+async function openDoorWithOAuth() {
+  const issuer = await startIssuer();
+  const { url, audience, jwksUri } = issuer;
+  return { issuer, ...(await openDoor({ oauth: new JwtVerifier({ issuer: url, audience, jwksUri }, systemClock) })) };
+}
+
 async function refusalOf(work: Promise<unknown>): Promise<AppError> {
   const error = await work.then(
     () => null,
@@ -74,9 +80,7 @@ describe('an open door', () => {
   });
 
   it('is closed where OAuth is configured', async () => {
-    const { url: issuer, audience, jwksUri } = await startIssuer();
-    const oauth = new JwtVerifier({ issuer, audience, jwksUri }, systemClock);
-    const { come } = await openDoor({ oauth });
+    const { come } = await openDoorWithOAuth();
     expect(await refusalOf(come())).toMatchObject({ code: 'unauthorized' });
   });
 
@@ -147,6 +151,24 @@ describe('a bearer', () => {
     expect(await refusalOf(come(wrong(11), { ip: '10.0.0.2' }))).toMatchObject({ code: 'unauthorized' });
     expect(await come(`Bearer ${secret}`, { ip: '10.0.0.2' })).toMatchObject({ id: token.id });
     expect(await come(`Bearer ${secret}`)).toMatchObject({ id: token.id });
+  });
+
+  it('may be an access token where OAuth is configured, beside tokens of our own', async () => {
+    const { come, create, issuer } = await openDoorWithOAuth();
+    const { secret, token } = await create();
+    expect(await come(`Bearer ${await issuer.issue()}`)).toMatchObject({ id: 'oauth:ada' });
+    expect(await come(`Bearer ${secret}`)).toMatchObject({ id: token.id });
+  });
+
+  it('counts as a guess when it is a wrong access token, and the address then waits with any access token', async () => {
+    const { come, issuer } = await openDoorWithOAuth();
+    const right = `Bearer ${await issuer.issue()}`;
+    const other = `Bearer ${await issuer.issue({ aud: 'https://other.example' })}`;
+    for (let tried = 0; tried < 10; tried += 1)
+      expect(await refusalOf(come(other))).toMatchObject({ code: 'unauthorized' });
+    expect(await refusalOf(come(other))).toMatchObject({ code: 'rate_limited' });
+    expect(await refusalOf(come(right))).toMatchObject({ code: 'rate_limited' });
+    expect(await come(right, { ip: '10.0.0.2' })).toMatchObject({ id: 'oauth:ada' });
   });
 
   it('is no guess when it is missing: clients come without one to learn what is needed', async () => {
