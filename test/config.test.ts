@@ -245,6 +245,7 @@ buget: 5
       expect(config.redactor.scrub('key topsecretvalue, sk-abcdefghijkl and Bearer abcdefghijkl')).toBe(
         'key [redacted], [redacted] and [redacted]',
       );
+      expect(config.redactor.scrub(`of a token: tdm_${'x'.repeat(43)}`)).toBe('of a token: [redacted]');
       expect(JSON.stringify(config.lambda)).not.toContain('topsecretvalue');
     });
   });
