@@ -5,7 +5,7 @@ import { LambdaClient } from './lambda/client.ts';
 import { Fleet } from './lambda/fleet.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
-import { localPrincipal } from './principal.ts';
+import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
@@ -17,12 +17,14 @@ import { Confirmations } from './tools/confirmation.ts';
 import { selectTools } from './tools/index.ts';
 import { McpSession } from './tools/mcp.ts';
 import { type ResourceEntry, resources } from './tools/resources.ts';
+import { AuditTrail } from './usage/audit.ts';
 import { Budget } from './usage/budget.ts';
 import { Calendar } from './usage/calendar.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
 import { Reports } from './usage/report.ts';
+import { TokenBook } from './usage/tokens.ts';
 import { version } from './version.ts';
 
 export interface AppOptions {
@@ -37,10 +39,16 @@ export interface App {
   readonly log: Log;
   readonly backends: readonly OpenAiBackend[];
   readonly fleet: Fleet;
-  /** A session for one client, with the tools that it may use. */
-  createSession(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): McpSession;
   /** The gateway and MCP over HTTP; not listening yet. */
   createHttpServer(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): Promise<HttpServer>;
+  readonly tokens: TokenBook;
+  readonly audit: AuditTrail;
+  /** A session for one client, with the tools that it and its principal may use; the owner's unless told otherwise. */
+  createSession(options: {
+    onlyTools?: readonly string[] | undefined;
+    readOnly?: boolean;
+    principal?: Principal;
+  }): McpSession;
   close(): Promise<void>;
 }
 
@@ -70,8 +78,10 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     onStreamLoss: config.routing.onStreamLoss,
     observe: (report) => observe(report),
   });
+  const audit = new AuditTrail(database, clock);
   // People's time runs at its usual pace, also in the sandbox.
   const confirmations = new Confirmations(systemClock);
+  const tokens = new TokenBook(database, systemClock, log);
 
   await ledger.recover(true);
   fleet.watch();
@@ -92,22 +102,25 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     log,
     backends,
     fleet,
-    createSession: ({ onlyTools, readOnly = false }) =>
+    tokens,
+    audit,
+    createSession: ({ onlyTools, readOnly = false, principal = localPrincipal }) =>
       new McpSession({
         version,
         tools: selectTools({ readOnly: readOnly || config.readOnly, only: onlyTools }),
         resources: sandbox ? [...resources, sandboxResource(sandbox)] : resources,
         context: {
+          principal,
           router,
           fleet,
           reports,
           calendar,
           clock,
           defaultPriority: config.routing.priority,
-          principal: localPrincipal,
           endpointOf: (instance) => endpointOf(config, instance),
         },
         confirmations,
+        audit,
         redactor: config.redactor,
         log,
         notice: sandbox
@@ -133,6 +146,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
       await fleet.close();
       await agent.destroy();
       await ledger.drain();
+      await tokens.close();
       await database.close();
     },
   };
@@ -154,6 +168,7 @@ function sandboxResource({ controlUrl }: Sandbox): ResourceEntry {
     title: 'Sandbox controls',
     description: 'Where faults of the sandbox are set over HTTP.',
     mimeType: 'application/json',
+    scope: 'read',
     read: async () => JSON.stringify({ sandbox: true, control_url: controlUrl }),
   };
 }

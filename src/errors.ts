@@ -52,6 +52,8 @@ export interface AppErrorOptions {
   retryAfterMs?: number;
   /** The HTTP status behind it, where there was one. */
   httpStatus?: number;
+  /** The scope that was missing, where one was. */
+  scope?: string;
 }
 
 /** `message` says what happened; `next` says what to do about it. Neither ever holds a secret. */
@@ -61,6 +63,7 @@ export class AppError extends Error {
   readonly next: string | undefined;
   readonly retryAfterMs: number | undefined;
   readonly httpStatus: number | undefined;
+  readonly scope: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -68,6 +71,7 @@ export class AppError extends Error {
     this.next = options.next;
     this.retryAfterMs = options.retryAfterMs;
     this.httpStatus = options.httpStatus;
+    this.scope = options.scope;
   }
 
   get isRetryable(): boolean {

@@ -1,3 +1,4 @@
+import { isIPv4 } from 'node:net';
 import { AppError } from './errors.ts';
 
 export const userAgent = 'lambda-tandem (+https://www.npmjs.com/package/lambda-tandem)';
@@ -10,6 +11,13 @@ export function parseRetryAfter(header: string | string[] | undefined, nowMs: nu
   if (value.trim() !== '' && Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
   const dateMs = Date.parse(value);
   return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
+}
+
+/** Whether a host or address leads to this machine and nowhere else. IPv6 with or without brackets. */
+export function isLoopback(host: string): boolean {
+  const name = host.toLowerCase().replace(/^\[(.*)\]$/, '$1');
+  const address = name.replace(/^::ffff:/, '');
+  return name === 'localhost' || name === '::1' || (isIPv4(address) && address.startsWith('127.'));
 }
 
 /** What an error body says, in one line: JSON `message`, an HTML title, or the start of the text. */

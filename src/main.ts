@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError } from 'commander';
 import { AppError } from './errors.ts';
+import type { TokenOptions } from './token-command.ts';
 import { version } from './version.ts';
 
 // A reader that has seen enough (`tandem demo | head`) is no failure.
@@ -61,6 +62,57 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (/^\d+$/.test(text) && port <= 65_535) return port;
   throw new InvalidArgumentError('It must be a number from 0 (any free port) to 65535.');
+}
+
+const output = {
+  print: (line: string) => process.stdout.write(`${line}\n`),
+  explain: (line: string) => process.stderr.write(`${line}\n`),
+};
+
+const token = program.command('token').description('make, list and revoke the tokens with which others come in');
+
+token
+  .command('create')
+  .description('make a token; its secret is printed to stdout, once')
+  .requiredOption('--name <name>', 'who or what uses it')
+  .requiredOption('--scope <scopes>', 'what it may do: infer, read, operate (comma-separated)')
+  .option('--budget <dollars/period>', 'the most it may spend on tokens, such as 5/day or 100/month')
+  .option('--rate <requests/min>', 'how often it may ask, such as 60/min')
+  .option('--expires <time>', 'how long it is good: hours (12h), days (90d) or never', '90d')
+  .action(async (options: TokenOptions) => {
+    const { createToken } = await import('./token-command.ts');
+    await createToken(options, output);
+  });
+
+token
+  .command('list')
+  .description('list all tokens; no secret is shown')
+  .action(async () => {
+    const { listTokens } = await import('./token-command.ts');
+    await listTokens(output);
+  });
+
+token
+  .command('revoke')
+  .description('end a token; running servers refuse it within five seconds')
+  .argument('<name|id>')
+  .action(async (nameOrId: string) => {
+    const { revokeToken } = await import('./token-command.ts');
+    await revokeToken(nameOrId, output);
+  });
+
+program
+  .command('audit')
+  .description('show who launched, terminated or ran what, on whose yes, and what came of it')
+  .option('--last <count>', 'so many of the latest', parseCount, 20)
+  .action(async ({ last }: { last: number }) => {
+    const { printAudit } = await import('./audit-command.ts');
+    await printAudit(last, output.print);
+  });
+
+function parseCount(text: string): number {
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Give a number from 1 to 999999.');
 }
 
 try {

@@ -1,5 +1,5 @@
 /** Shapes of keys that providers echo in their error texts, caught even when the key is not one of ours. */
-const keyShapes = /\b(?:sk-|secret_|hf_|gsk_|nvapi-|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
+const keyShapes = /\b(?:sk-|secret_|hf_|gsk_|nvapi-|tdm_|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
 
 /** Real keys are 20 characters and more. */
 const shortestKey = 12;

@@ -8,12 +8,13 @@ const source = join(import.meta.dirname, '../src');
  * The one-way rule: what each room may import from other rooms. Files directly under src/ are rooms of their own.
  * `types` marks imports that may only be `import type`.
  */
-const everywhere = ['errors', 'clock', 'money', 'http', 'log', 'principal', 'redactor', 'version'];
+const everywhere = ['errors', 'clock', 'money', 'http', 'log', 'principal', 'redactor', 'scope', 'version'];
 const rooms: Record<string, { may: string[]; types?: string[] }> = {
   errors: { may: [] },
   clock: { may: [] },
   money: { may: [] },
   principal: { may: [] },
+  scope: { may: ['errors', 'principal'] },
   redactor: { may: [] },
   version: { may: [] },
   http: { may: ['errors'] },
@@ -31,7 +32,9 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   serve: { may: ['errors'], types: ['app'] },
   start: { may: ['app', 'clock', 'config', 'sandbox', 'serve', 'stdio', 'tools'] },
   doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
-  main: { may: ['errors', 'version', 'start', 'demo', 'doctor'] },
+  'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
+  'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
+  main: { may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command'] },
 };
 
 /** Packages and globals that belong to one place. */
@@ -44,6 +47,12 @@ const only: { what: string; pattern: RegExp; in: string[] }[] = [
     pattern: /new (?:Ledger|Budget|Router|Fleet|LambdaClient|OpenAiBackend|Reports|InstanceLedger|McpSession)\(/,
     in: ['app.ts'],
   },
+  {
+    what: 'tokens and the audit, also in commands that need nothing else',
+    pattern: /new (?:TokenBook|AuditTrail)\(/,
+    in: ['app.ts', 'token-command.ts', 'audit-command.ts'],
+  },
+  { what: 'JWTs', pattern: /from 'jose'/, in: ['server/jwt.ts'] },
   { what: 'the wall clock', pattern: /Date\.now\(\)|new Date\(\)/, in: ['clock.ts', 'router/backends/wire.ts'] },
   { what: 'stdout', pattern: /process\.stdout\.write|console\.(?:log|info)/, in: ['demo/index.ts', 'main.ts'] },
 ];

@@ -245,7 +245,40 @@ buget: 5
       expect(config.redactor.scrub('key topsecretvalue, sk-abcdefghijkl and Bearer abcdefghijkl')).toBe(
         'key [redacted], [redacted] and [redacted]',
       );
+      expect(config.redactor.scrub(`of a token: tdm_${'x'.repeat(43)}`)).toBe('of a token: [redacted]');
       expect(JSON.stringify(config.lambda)).not.toContain('topsecretvalue');
+    });
+  });
+
+  describe('OAuth', () => {
+    const given = (oauth: string) => `server: {oauth: ${oauth}}`;
+    const audience = 'audience: https://tandem.example.com/mcp';
+
+    it('is off unless it is configured', () => {
+      expect(load(null).server.oauth).toBeNull();
+    });
+
+    it('takes the issuer exactly as it stands: some end in a slash', () => {
+      expect(load(given(`{issuer: "https://login.example/", ${audience}}`)).server.oauth).toEqual({
+        issuer: 'https://login.example/',
+        audience: 'https://tandem.example.com/mcp',
+        jwksUri: null,
+      });
+    });
+
+    it('reads keys in the clear from loopback only', () => {
+      const problem = 'must be an https:// URL (http:// only on loopback)';
+      expect(load(given(`{issuer: "http://127.0.0.1:9000", ${audience}}`)).server.oauth).not.toBeNull();
+      expect(problems(given(`{issuer: "http://login.example", ${audience}}`))).toContain(
+        `server.oauth.issuer: ${problem}`,
+      );
+      expect(
+        problems(given(`{issuer: "https://login.example", ${audience}, jwksUri: "http://login.example/keys"}`)),
+      ).toContain(`server.oauth.jwksUri: ${problem}`);
+    });
+
+    it('is nothing without an audience', () => {
+      expect(problems(given('{issuer: "https://login.example"}'))).toContain('server.oauth.audience');
     });
   });
 });

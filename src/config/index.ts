@@ -36,6 +36,16 @@ export interface BackendConfig {
   models: ModelConfig[] | null;
 }
 
+/** Who issues access tokens for this server. */
+export interface OAuthConfig {
+  /** Exactly as it stands in `iss`. */
+  issuer: string;
+  /** What `aud` must name: this server. Best its public URL, such as `https://tandem.example.com/mcp`. */
+  audience: string;
+  /** Where its keys are; null: as its metadata says. */
+  jwksUri: string | null;
+}
+
 export interface Config {
   home: string;
   /** The `tandem.yaml` that was read, or null. */
@@ -46,7 +56,7 @@ export interface Config {
   lambda: { baseUrl: string; apiKey: Secret | null };
   backends: BackendConfig[];
   routing: ConfigFile['routing'];
-  server: ConfigFile['server'];
+  server: Omit<ConfigFile['server'], 'oauth'> & { oauth: OAuthConfig | null };
   budgets: { dailyNanoUsd: number; monthlyNanoUsd: number; timeZone: string };
 }
 
@@ -83,7 +93,7 @@ export function loadConfig(given: Environment = process.env): Config {
     lambda: { baseUrl, apiKey: lambdaKey(env, redactor, problems) },
     backends: file ? [...backendsOf(file, env, redactor), ...presetsByKey(file, env, redactor)] : [],
     routing: (file ?? defaults).routing,
-    server: (file ?? defaults).server,
+    server: { ...(file ?? defaults).server, oauth: oauthOf(file) },
     budgets: {
       dailyNanoUsd: usdToNano(file?.budgets.dailyUsd ?? 0),
       monthlyNanoUsd: usdToNano(file?.budgets.monthlyUsd ?? 0),
@@ -160,6 +170,11 @@ function describeIssue(issue: z.core.$ZodIssue): string {
     .map((key, index) => (typeof key === 'number' ? `[${key}]` : `${index ? '.' : ''}${String(key)}`))
     .join('');
   return `${path || 'tandem.yaml'}: ${issue.message}`;
+}
+
+function oauthOf(file: ConfigFile | null): OAuthConfig | null {
+  const given = file?.server.oauth;
+  return given ? { issuer: given.issuer, audience: given.audience, jwksUri: given.jwksUri ?? null } : null;
 }
 
 function backendsOf(file: ConfigFile, env: Environment, redactor: Redactor): BackendConfig[] {

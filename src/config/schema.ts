@@ -1,5 +1,6 @@
 import { IANAZone } from 'luxon';
 import { z } from 'zod';
+import { isLoopback } from '../http.ts';
 import { lambdaPresetEnded, presetIds } from './presets.ts';
 
 export const priorities = ['low_cost', 'balanced', 'performance', 'latency_critical'] as const;
@@ -94,6 +95,14 @@ const serverless = block({
 
 const dedicated = block({ ...modelServer, baseUrl: httpUrl, models: z.array(model).min(1).optional() });
 
+/** As it stands: an issuer that ends in a slash is another one than without. Keys come from here, so never in the clear. */
+const issuerUrl = z
+  .string()
+  .refine(isSafeUrl, { error: 'must be an https:// URL (http:// only on loopback)' })
+  .refine((url) => !/[?#]/.test(url), { error: 'must have no query and no fragment' });
+
+const oauth = block({ issuer: issuerUrl, audience: z.string().min(1), jwksUri: issuerUrl.optional() });
+
 /** `tandem.yaml`. Every block is optional; what is not given has a default. */
 export const fileSchema = block({
   serverless: z.array(serverless).default([]),
@@ -115,6 +124,7 @@ export const fileSchema = block({
     maxConcurrentRequests: z.int().min(1).max(100_000).default(512),
     requestTimeoutMs: z.int().min(1_000).max(3_600_000).default(600_000),
     shutdownGraceMs: z.int().min(0).max(600_000).default(30_000),
+    oauth: oauth.optional(),
   }).prefault({}),
   budgets: block({
     dailyUsd: z.number().min(0).max(1_000_000).default(50),
@@ -162,6 +172,11 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 export type ConfigFile = z.output<typeof fileSchema>;
 export type ModelConfig = z.output<typeof model>;
+
+/** Nobody on the way can change what is read from there. */
+export function isSafeUrl(text: string): boolean {
+  return isHttpUrl(text) && (new URL(text).protocol === 'https:' || isLoopback(new URL(text).hostname));
+}
 
 export function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);

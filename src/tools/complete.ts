@@ -11,6 +11,8 @@ export const complete = defineTool({
   name: 'complete',
   title: 'Run a prompt',
   effect: 'spend',
+  scope: 'infer',
+  recorded: ['backend', 'model', 'priority', 'max_tokens', 'request_id', 'cost_usd', 'cost_basis'],
   openWorld: true,
   description:
     'Answer a prompt on the cheapest backend that is good enough (serverless or dedicated GPU), falling back when one fails. Says which model answered, why, and what it cost (null: unknown).',

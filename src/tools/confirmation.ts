@@ -24,15 +24,22 @@ export type Confirmed<Plan> =
 
 export type Confirm = <Plan>(proposal: Proposal<Plan>) => Promise<Confirmed<Plan>>;
 
-interface Pending {
+/** What a token holds for. */
+interface About {
+  principalId: string;
   tool: string;
   subject: string;
+}
+
+interface Pending extends About {
   plan: unknown;
   expiresAtMs: number;
   used: boolean;
 }
 
-/** Tokens of plans that wait for a yes. Each is good once, for the same tool and the same subject, for ten minutes. */
+/**
+ * Tokens of plans that wait for a yes. Each is good once, for the same principal, tool and subject, for ten minutes.
+ */
 export class Confirmations {
   readonly #clock: Clock;
   readonly #pending = new Map<string, Pending>();
@@ -41,36 +48,38 @@ export class Confirmations {
     this.#clock = clock;
   }
 
-  /** For one call: asks through `ask` where the client can, else works with tokens. */
-  confirmWith(ask: Ask): Confirm {
+  /** For one call of one principal: asks through `ask` where the client can, else works with tokens. */
+  confirmWith(ask: Ask, principalId: string): Confirm {
     return async ({ tool, subject, token, plan: makePlan, question }) => {
-      const key = canonical(subject);
-      if (token !== undefined) return { status: 'confirmed', plan: this.#redeem(token, tool, key) as never };
+      const about = { principalId, tool, subject: canonical(subject) };
+      if (token !== undefined) return { status: 'confirmed', plan: this.#redeem(token, about) as never };
       const plan = await makePlan();
       const answer = await ask(question(plan));
       if (answer === 'accept') return { status: 'confirmed', plan };
       if (answer === 'decline') return { status: 'declined', plan };
-      return { status: 'confirm_required', plan, token: this.#issue(tool, key, plan) };
+      return { status: 'confirm_required', plan, token: this.#issue(about, plan) };
     };
   }
 
-  #issue(tool: string, subject: string, plan: unknown): string {
+  #issue(about: About, plan: unknown): string {
     const nowMs = this.#clock.nowMs();
     for (const [token, pending] of this.#pending)
       if (nowMs > pending.expiresAtMs + validMs) this.#pending.delete(token);
     const token = randomBytes(16).toString('base64url');
-    this.#pending.set(token, { tool, subject, plan, expiresAtMs: nowMs + validMs, used: false });
+    this.#pending.set(token, { ...about, plan, expiresAtMs: nowMs + validMs, used: false });
     return token;
   }
 
-  #redeem(token: string, tool: string, subject: string): unknown {
+  #redeem(token: string, { principalId, tool, subject }: About): unknown {
     const refuse = (message: string): never => {
       throw new AppError('confirmation_invalid', `${message} Nothing was done.`, {
         next: `Call ${tool} without confirm_token, show the new plan to the person, and confirm with its token.`,
       });
     };
     const pending = this.#pending.get(token);
-    if (!pending || pending.tool !== tool) return refuse('This confirm_token is not known here.');
+    // Whose it is, and that it is at all, is nothing to tell others.
+    if (!pending || pending.principalId !== principalId || pending.tool !== tool)
+      return refuse('This confirm_token is not known here.');
     if (pending.used) return refuse('This confirm_token was used already.');
     if (this.#clock.nowMs() > pending.expiresAtMs) return refuse('This confirm_token has expired.');
     if (pending.subject !== subject) return refuse('This confirm_token was given for other arguments.');

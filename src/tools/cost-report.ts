@@ -13,6 +13,7 @@ export const costReport = defineTool({
   name: 'cost_report',
   title: 'Cost report',
   effect: 'read',
+  scope: 'read',
   openWorld: false,
   description:
     'What prompts and GPUs cost in a period: requests, tokens, cost per request, latency, errors, share per backend, GPU minutes, budget left.',

@@ -16,6 +16,12 @@ export const launchInstance = defineTool({
   name,
   title: 'Launch a GPU instance',
   effect: 'spend',
+  scope: 'operate',
+  recorded: [
+    ...['instance_type', 'region', 'name', 'ssh_key', 'image_family', 'filesystems', 'max_hourly_usd'],
+    ...['instanceType', 'sshKeyName', 'imageFamily', 'filesystemNames', 'priceCentsPerHour'],
+    ...['status', 'instance_id'],
+  ],
   openWorld: true,
   description:
     'Rent a Lambda Cloud instance; it is billed until terminated. The first call returns a plan and confirm_token: show the plan to the person, then repeat the same call with the token.',

@@ -10,6 +10,7 @@ export const listGpuInstances = defineTool({
   name: 'list_gpu_instances',
   title: 'List GPU instances',
   effect: 'read',
+  scope: 'read',
   openWorld: true,
   description:
     'Running Lambda Cloud instances with status, age, price and cost so far. Poll it after launch_instance until active.',

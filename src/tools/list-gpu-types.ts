@@ -9,6 +9,7 @@ export const listGpuTypes = defineTool({
   name: 'list_gpu_types',
   title: 'List GPU types',
   effect: 'read',
+  scope: 'read',
   openWorld: true,
   description: 'Lambda Cloud instance types with price, GPU memory, and the regions that have capacity now.',
   input: z.strictObject({

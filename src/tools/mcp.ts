@@ -19,7 +19,11 @@ import {
 import type { z } from 'zod';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { Scope } from '../principal.ts';
 import type { Redactor } from '../redactor.ts';
+import { requireScope } from '../scope.ts';
+import type { AuditTrail } from '../usage/audit.ts';
+import { callAudited } from './audited.ts';
 import type { Ask, Confirmations } from './confirmation.ts';
 import { CallDeadline } from './deadline.ts';
 import { prompts, type ResourceEntry } from './resources.ts';
@@ -36,6 +40,7 @@ export interface McpParts {
   resources: readonly ResourceEntry[];
   context: Omit<ToolContext, 'signal' | 'confirm'>;
   confirmations: Confirmations;
+  audit: AuditTrail;
   redactor: Redactor;
   log: Log;
   /** Said to the model at the start, besides the usual. */
@@ -83,7 +88,8 @@ export class McpSession {
 
   #handleTools(): void {
     const { tools } = this.#parts;
-    const listed = tools.map((tool) => ({
+    const offered = tools.filter(this.#isInScope);
+    const listed = offered.map((tool) => ({
       name: tool.name,
       title: tool.title,
       description: tool.description,
@@ -95,21 +101,31 @@ export class McpSession {
     this.#server.setRequestHandler(CallToolRequestSchema, async ({ params }, extra) => {
       const tool = tools.find(({ name }) => name === params.name);
       if (!tool) {
-        const names = tools.map(({ name }) => name).join(', ');
+        const names = offered.map(({ name }) => name).join(', ');
         throw new McpError(ErrorCode.InvalidParams, `There is no tool "${params.name}" here. Valid: ${names}.`);
       }
       return this.#track(this.#call(tool, params.arguments ?? {}, extra));
     });
   }
 
+  /** What is out of scope is not listed; a call by its name is told which scope is missing. */
+  readonly #isInScope = ({ scope }: { scope: Scope }): boolean => this.#parts.context.principal.scopes.has(scope);
+
   async #call(tool: Tool, given: Record<string, unknown>, extra: Extra): Promise<CallToolResult> {
     try {
       const input = parseInput(tool, given);
-      const { structured, text } = await this.#within(extra, (context) => tool.call(input, context));
+      const { structured, text } = await this.#within(extra, (context) => this.#carryOut(tool, input, context));
       return this.#withoutSecrets({ structuredContent: structured, content: [{ type: 'text', text }] });
     } catch (error) {
       return { isError: true, content: [{ type: 'text', text: this.#explain(error, tool.name) }] };
     }
+  }
+
+  #carryOut(tool: Tool, input: unknown, context: ToolContext): ReturnType<Tool['call']> {
+    const { audit, log } = this.#parts;
+    return callAudited(tool, input, context, audit, (error, record) =>
+      log.error({ error, ...record }, 'the audit could not be written; this line stands for it'),
+    );
   }
 
   /** Runs the work of one call under its deadline, with a context of its own. */
@@ -118,7 +134,7 @@ export class McpSession {
     this.#deadlines.add(deadline);
     const ask: Ask = (question) => deadline.paused(() => this.#ask(question, extra));
     try {
-      const confirm = this.#parts.confirmations.confirmWith(ask);
+      const confirm = this.#parts.confirmations.confirmWith(ask, this.#parts.context.principal.id);
       return await work({ ...this.#parts.context, confirm, signal: deadline.signal });
     } finally {
       deadline.end();
@@ -150,17 +166,19 @@ export class McpSession {
   }
 
   #handleResources(): void {
-    const { resources } = this.#parts;
+    const { resources, context } = this.#parts;
+    const offered = resources.filter(this.#isInScope);
     this.#server.setRequestHandler(ListResourcesRequestSchema, () => ({
-      resources: resources.map(({ read: _, ...listed }) => listed),
+      resources: offered.map(({ read: _, scope: __, ...listed }) => listed),
     }));
     this.#server.setRequestHandler(ReadResourceRequestSchema, async ({ params }, extra) => {
       const resource = resources.find(({ uri }) => uri === params.uri);
       if (!resource) {
-        const uris = resources.map(({ uri }) => uri).join(', ');
+        const uris = offered.map(({ uri }) => uri).join(', ');
         throw new McpError(ErrorCode.InvalidParams, `There is no resource "${params.uri}". Valid: ${uris}.`);
       }
       try {
+        requireScope(context.principal, resource.scope, resource.uri);
         const text = await this.#track(this.#within(extra, (context) => resource.read(context)));
         return { contents: [{ uri: resource.uri, mimeType: resource.mimeType, text }] };
       } catch (error) {
@@ -170,7 +188,7 @@ export class McpSession {
   }
 
   #handlePrompts(): void {
-    const names = this.#parts.tools.map(({ name }) => name);
+    const names = this.#parts.tools.filter(this.#isInScope).map(({ name }) => name);
     const offered = prompts.filter((prompt) => prompt.uses.every((name) => names.includes(name)));
     this.#server.setRequestHandler(ListPromptsRequestSchema, () => ({
       prompts: offered.map(({ name, title, description, arguments: args }) => ({

@@ -1,3 +1,4 @@
+import type { Scope } from '../principal.ts';
 import { present, render } from './cost-report.ts';
 import { presentInstance } from './list-gpu-instances.ts';
 import type { ToolContext } from './tool.ts';
@@ -9,6 +10,8 @@ export interface ResourceEntry {
   title: string;
   description: string;
   mimeType: string;
+  /** What a principal needs to see and read it. */
+  scope: Scope;
   read(context: ToolContext): Promise<string>;
 }
 
@@ -19,6 +22,7 @@ export const resources: readonly ResourceEntry[] = [
     title: 'GPU instances',
     description: 'Instances of the Lambda Cloud account, as list_gpu_instances shows them.',
     mimeType: 'application/json',
+    scope: 'read',
     async read(context) {
       const instances = await context.fleet.list(context.signal);
       return JSON.stringify({ instances: instances.map((instance) => presentInstance(instance, context)) }, null, 2);
@@ -30,6 +34,7 @@ export const resources: readonly ResourceEntry[] = [
     title: 'Cost of the last 7 days',
     description: 'cost_report over the last 7 days, by backend.',
     mimeType: 'text/plain',
+    scope: 'read',
     async read(context) {
       const nowMs = context.clock.nowMs();
       const report = await context.reports.report(context.calendar.startOfDayBefore(nowMs, 6), nowMs + 1, 'backend');

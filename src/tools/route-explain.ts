@@ -8,6 +8,7 @@ export const routeExplain = defineTool({
   name: 'route_explain',
   title: 'Explain the routing',
   effect: 'read',
+  scope: 'infer',
   openWorld: true,
   description:
     'Say where complete would run this prompt and why, with predicted cost and latency of every candidate, without calling a model. Also a cost estimate.',

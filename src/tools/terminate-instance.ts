@@ -9,6 +9,8 @@ export const terminateInstance = defineTool({
   name,
   title: 'Terminate GPU instances',
   effect: 'destroy',
+  scope: 'operate',
+  recorded: ['instances', 'id', 'name', 'instance_type', 'region', 'status', 'cost_so_far_usd'],
   openWorld: true,
   description:
     'End instances for good: billing stops, the local disk is erased. The first call returns what would be ended and confirm_token; repeat the call with it after the person agreed.',

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { Clock } from '../clock.ts';
 import type { Priority } from '../config/schema.ts';
 import type { Fleet } from '../lambda/fleet.ts';
-import type { Principal } from '../principal.ts';
+import type { Principal, Scope } from '../principal.ts';
 import type { Router } from '../router/router.ts';
 import type { Calendar } from '../usage/calendar.ts';
 import type { Reports } from '../usage/report.ts';
@@ -16,13 +16,14 @@ export type Effect = 'read' | 'spend' | 'destroy';
 
 /** What handlers work with. Built by app.ts; the last two belong to the one call. */
 export interface ToolContext {
+  /** Who asks. */
+  readonly principal: Principal;
   readonly router: Router;
   readonly fleet: Fleet;
   readonly reports: Reports;
   readonly calendar: Calendar;
   readonly clock: Clock;
   readonly defaultPriority: Priority;
-  readonly principal: Principal;
   /** The model server that runs on a machine, by its name or address; null when none is configured. */
   endpointOf(instance: { name: string; ip: string | null }): string | null;
   /** Asks the person, or hands out a token and waits for the second call. */
@@ -34,6 +35,13 @@ export interface Tool {
   name: string;
   title: string;
   effect: Effect;
+  /** What a principal needs to see and call it. */
+  scope: Scope;
+  /**
+   * The facts of a call that the audit keeps: names of fields, at any depth of arguments, plan and result. All others
+   * are left out, so that no prompt, script or token gets in.
+   */
+  recorded: readonly string[];
   /** Whether it talks to anything outside this process and its ledger. */
   openWorld: boolean;
   description: string;
@@ -47,6 +55,9 @@ interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> 
   name: string;
   title: string;
   effect: Effect;
+  scope: Scope;
+  /** Needed where the effect is not `read`. */
+  recorded?: readonly string[];
   openWorld: boolean;
   description: string;
   /** Strict: an argument that does not exist is an error, not silence. */
@@ -59,9 +70,10 @@ interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> 
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
   definition: ToolDefinition<Input, Output>,
 ): Tool {
-  const { handler, render, ...rest } = definition;
+  const { handler, render, recorded = [], ...rest } = definition;
   return {
     ...rest,
+    recorded,
     async call(input, context) {
       const output = await handler(input as z.output<Input>, context);
       return { structured: output as Record<string, unknown>, text: render(output) };

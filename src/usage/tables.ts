@@ -7,6 +7,8 @@ export interface Tables {
   budget_period: BudgetPeriodTable;
   principal_period: PrincipalPeriodTable;
   attempt_chunk: AttemptChunkTable;
+  token: TokenTable;
+  audit: AuditTable;
 }
 
 /** Columns that a new row may leave to the database. */
@@ -119,4 +121,50 @@ export interface AttemptChunkTable {
   /** 64-bit floats, little-endian: of the answered attempts, in the order of the cells. */
   latencies: Uint8Array;
   elapsed: Uint8Array;
+}
+
+/** Who may come in over the network. The secret itself is nowhere. */
+export interface TokenTable {
+  /** `tok_...` */
+  id: string;
+  /** Unique among those that are neither revoked nor expired. */
+  name: string;
+  /** SHA-256 of the secret, in hex. */
+  secret_hash: string;
+  /** Separated by spaces, as OAuth writes them. */
+  scopes: string;
+  budget_limit_nano_usd: number | null;
+  budget_per: 'day' | 'month' | null;
+  requests_per_minute: number | null;
+  created_at_ms: number;
+  /** Null: never. */
+  expires_at_ms: number | null;
+  revoked_at_ms: number | null;
+  /** To the minute. */
+  last_used_at_ms: number | null;
+}
+
+export type ConfirmedBy = 'elicitation' | 'confirm_token' | 'none';
+
+/** `planned`: only a plan was made. `begun`: under way, or the process ended before it could say more. */
+export type AuditOutcome = 'begun' | 'done' | 'planned' | 'declined' | `failed:${string}`;
+
+/** One row per call that may spend or destroy: written before the act, closed after it, then never changed. */
+export interface AuditTable {
+  id: Generated<number>;
+  at_ms: number;
+  principal_id: string;
+  principal_name: string;
+  /** A tool's name or a route. */
+  action: string;
+  effect: 'spend' | 'destroy';
+  /** JSON: what it was to be done to. No prompts, no scripts, no secrets. */
+  subject: string;
+  /** JSON: the plan that the yes was given for. */
+  plan: string | null;
+  confirmed_by: ConfirmedBy;
+  outcome: AuditOutcome;
+  /** JSON: ids and cost. */
+  result: string | null;
+  closed_at_ms: number | null;
 }

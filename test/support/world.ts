@@ -7,6 +7,7 @@ import { onTestFinished } from 'vitest';
 import { type App, createApp } from '../../src/app.ts';
 import { acceleratedClock, type Clock } from '../../src/clock.ts';
 import { loadConfig } from '../../src/config/index.ts';
+import type { Principal } from '../../src/principal.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.ts';
 import { type Database, openDatabase } from '../../src/usage/database.ts';
 import { temporaryFolder } from './folder.ts';
@@ -25,6 +26,8 @@ export interface World {
   home: string;
   clock: Clock;
   call(tool: string, input?: Record<string, unknown>, options?: { signal?: AbortSignal }): Promise<CallResult>;
+  /** Another session on the same app, for somebody else. */
+  connectAs(principal: Principal): Promise<{ client: Client; call: World['call'] }>;
   /** Reads the ledger beside the running app, through a connection of its own. */
   readLedger<Result>(read: (database: Database) => Promise<Result>): Promise<Result>;
 }
@@ -55,42 +58,42 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
     ...options.environment,
   });
   const app = await createApp(config, { clock, sandbox });
-  const session = app.createSession({ readOnly: options.readOnly === true, onlyTools: options.onlyTools });
-  const client = new Client(
-    { name: 'test', version: '1' },
-    { capabilities: options.person ? { elicitation: { form: {} } } : {} },
-  );
-  if (options.person) {
-    const { person } = options;
-    client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: person(params.message), content: {} }));
-  }
-  const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
-  await Promise.all([session.connect(serverSide), client.connect(clientSide)]);
   onTestFinished(async () => {
-    await client.close();
-    await session.close();
     await app.close();
     await sandbox.close();
   });
+  const connect = async (principal?: Principal) => {
+    const session = app.createSession({
+      readOnly: options.readOnly === true,
+      onlyTools: options.onlyTools,
+      ...(principal && { principal }),
+    });
+    const client = new Client(
+      { name: 'test', version: '1' },
+      { capabilities: options.person ? { elicitation: { form: {} } } : {} },
+    );
+    if (options.person) {
+      const { person } = options;
+      client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: person(params.message), content: {} }));
+    }
+    const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
+    await Promise.all([session.connect(serverSide), client.connect(clientSide)]);
+    // Runs before what was registered earlier: sessions end before the app does.
+    onTestFinished(async () => {
+      await client.close();
+      await session.close();
+    });
+    return { client, call: callsOf(client) };
+  };
+  const { client, call } = await connect();
   return {
     sandbox,
     app,
     client,
     home,
     clock,
-    async call(tool, input = {}, { signal } = {}) {
-      const answer = await client.callTool(
-        { name: tool, arguments: input },
-        undefined,
-        signal ? { signal } : undefined,
-      );
-      const [first] = answer.content as { text?: string }[];
-      return {
-        isError: answer.isError === true,
-        text: first?.text ?? '',
-        result: (answer.structuredContent ?? {}) as Record<string, any>,
-      };
-    },
+    call,
+    connectAs: connect,
     async readLedger(read) {
       const database = await openDatabase(join(home, 'tandem.db'));
       try {
@@ -99,5 +102,17 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
         await database.close();
       }
     },
+  };
+}
+
+function callsOf(client: Client): World['call'] {
+  return async (tool, input = {}, { signal } = {}) => {
+    const answer = await client.callTool({ name: tool, arguments: input }, undefined, signal ? { signal } : undefined);
+    const [first] = answer.content as { text?: string }[];
+    return {
+      isError: answer.isError === true,
+      text: first?.text ?? '',
+      result: (answer.structuredContent ?? {}) as Record<string, any>,
+    };
   };
 }

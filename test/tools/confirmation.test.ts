@@ -9,11 +9,15 @@ function openBook() {
   const clock = new ManualClock();
   const book = new Confirmations(clock);
   const state = { plans: 0, asked: [] as string[] };
-  const propose = (changes: Partial<Proposal<number>> = {}, answer: Awaited<ReturnType<Ask>> = null) =>
+  const propose = (
+    changes: Partial<Proposal<number>> = {},
+    answer: Awaited<ReturnType<Ask>> = null,
+    principalId = 'local',
+  ) =>
     book.confirmWith(async (question) => {
       state.asked.push(question);
       return answer;
-    })<number>({
+    }, principalId)<number>({
       tool: 'launch',
       subject: { type: 'a10', name: 'box' },
       token: undefined,
@@ -107,6 +111,13 @@ describe('Confirmations', () => {
     const { propose, tokenOf } = openBook();
     const token = await tokenOf();
     await expect(propose({ token, tool: 'terminate' })).rejects.toThrow('not known here');
+    expect(await propose({ token })).toMatchObject({ status: 'confirmed' });
+  });
+
+  it('refuses a token of another principal as one it never gave, and it stays good for its own', async () => {
+    const { propose, tokenOf } = openBook();
+    const token = await tokenOf();
+    await expect(propose({ token }, null, 'tok_other')).rejects.toThrow('This confirm_token is not known here.');
     expect(await propose({ token })).toMatchObject({ status: 'confirmed' });
   });
 

@@ -26,9 +26,11 @@ export function describeDatabase(driver: SqliteDriver): void {
       expect(rows.map(({ name }) => name)).toEqual([
         'attempt',
         'attempt_chunk',
+        'audit',
         'budget_period',
         'instance',
         'principal_period',
+        'token',
       ]);
       expect(database.driver).toBe(driver);
     });

@@ -1,5 +1,7 @@
 import { initial } from './0001-initial.ts';
 import { groupCommit } from './0002-group-commit.ts';
 
+import { tokensAndAudit } from './0003-tokens-and-audit.ts';
+
 /** In order, never edited once released: the position of a step is the schema version it leads to. */
-export const migrations: readonly string[] = [initial, groupCommit];
+export const migrations: readonly string[] = [initial, groupCommit, tokensAndAudit];
