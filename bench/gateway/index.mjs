@@ -1,5 +1,6 @@
 // The gateway against a bare proxy and against Portkey, on loopback, in ratios. Prints Markdown; exits with 1 when a
 // number is not where it must be. `npm run bench -- [--quick] [--rounds 3] [--only requests,latency,...]`
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { startModule, stop } from './children.mjs';
 import { measures } from './measures.mjs';
@@ -17,6 +18,10 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const rounds = Number(options.rounds ?? (options.quick ? 1 : 3));
+
+if (loadavg()[0] > availableParallelism() / 2) {
+  console.error(`The machine is busy (load ${loadavg()[0].toFixed(1)}): numbers will be scattered.`);
+}
 
 const rows = [];
 const failures = [];

@@ -11,11 +11,18 @@ import { stop } from './children.mjs';
 import { load, targetOf } from './load.mjs';
 import { median, whole } from './numbers.mjs';
 
-/** Calls `one` for every subject in turn, round after round, so that a busy spell of the machine hits all of them. */
-async function interleave(subjects, rounds, one) {
+/**
+ * Calls `one` for every subject in turn, in short slices, so that a busy spell of the machine hits all of them.
+ * Gives one number per round and subject, the median of its slices.
+ */
+async function interleave(subjects, { rounds, slices = 1 }, one) {
   const seen = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
   for (let round = 0; round < rounds; round += 1) {
-    for (const [name, subject] of Object.entries(subjects)) seen[name].push(await one(subject));
+    const taken = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
+    for (let slice = 0; slice < slices; slice += 1) {
+      for (const [name, subject] of Object.entries(subjects)) taken[name].push(await one(subject));
+    }
+    for (const name of Object.keys(subjects)) seen[name].push(median(taken[name]));
   }
   return seen;
 }
@@ -29,8 +36,8 @@ async function requests({ start, rounds, quick }) {
     const { answers, seconds } = await load(targetOf(subject, 'answer'), { connections: 32, ms });
     return answers.length / seconds;
   };
-  await interleave(subjects, 1, (subject) => run(subject, quick ? 500 : 3000));
-  const rps = await interleave(subjects, rounds, (subject) => run(subject, quick ? 1000 : 5000));
+  await interleave(subjects, { rounds: 1 }, (subject) => run(subject, quick ? 500 : 3000));
+  const rps = await interleave(subjects, { rounds, slices: quick ? 1 : 5 }, (subject) => run(subject, 1000));
   const [direct, portkey, bare, tandem] = Object.values(rps).map((values) => whole(median(values)));
   const name = 'requests/s, 32 connections, JSON; Tandem with routing, ledger and budget';
   return [
@@ -56,11 +63,11 @@ async function requests({ start, rounds, quick }) {
 async function latency({ start, rounds, quick }) {
   const subjects = await start(['direct', 'bare', 'tandem']);
   const run = async (subject) => {
-    const { answers } = await load(targetOf(subject, 'answer'), { connections: 1, amount: quick ? 300 : 2000 });
+    const { answers } = await load(targetOf(subject, 'answer'), { connections: 1, amount: 400 });
     return median(answers.map(({ ms }) => ms * 1000));
   };
-  await interleave(subjects, 1, run);
-  const us = await interleave(subjects, rounds, run);
+  await interleave(subjects, { rounds: 1, slices: 3 }, run);
+  const us = await interleave(subjects, { rounds, slices: quick ? 1 : 7 }, run);
   const bare = each(us.bare, us.direct, (one, other) => one - other);
   const tandem = each(us.tandem, us.direct, (one, other) => one - other);
   return [
@@ -80,12 +87,12 @@ async function streams({ start, rounds, quick }) {
   const chunks = 200;
   const flatOut = async (subject) => {
     const target = targetOf(subject, 'stream', chunks);
-    const { answers, seconds } = await load(target, { connections: 64, ms: quick ? 1000 : 5000 });
+    const { answers, seconds } = await load(target, { connections: 64, ms: 1000 });
     if (answers.some(({ events }) => events < chunks)) throw new Error(`a stream had less than ${chunks} chunks`);
     return (answers.length * chunks) / seconds;
   };
-  await interleave(subjects, 1, flatOut);
-  const rate = await interleave(subjects, rounds, flatOut);
+  await interleave(subjects, { rounds: 1, slices: 2 }, flatOut);
+  const rate = await interleave(subjects, { rounds, slices: quick ? 1 : 5 }, flatOut);
 
   // All 64 are under way together, but do not begin together: a burst would measure the queue of the machine.
   const pacedChunks = quick ? 50 : chunks;
@@ -95,7 +102,7 @@ async function streams({ start, rounds, quick }) {
     const { answers } = await load(target, { connections: 64, amount: 192, staggerMs });
     return median(answers.map(({ firstMs }) => firstMs));
   };
-  const first = await interleave(subjects, rounds, paced);
+  const first = await interleave(subjects, { rounds }, paced);
   return [
     {
       measure: '64 concurrent streams of 200 chunks, chunks/s against the bare proxy',
