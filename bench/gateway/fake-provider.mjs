@@ -26,6 +26,7 @@ const done = framed('data: [DONE]\n\n');
 
 const server = createServer((request, response) => {
   if (request.method !== 'POST') return answer(response, request.url === '/v1/models' ? 200 : 404, models);
+  if (request.url !== '/v1/chat/completions') return answer(response, 404, '{}');
   const parts = [];
   request.on('data', (part) => parts.push(part));
   request.on('end', () => {

@@ -1,6 +1,7 @@
 export function median(values) {
   const sorted = [...values].sort((one, other) => one - other);
-  return sorted[Math.floor(sorted.length / 2)];
+  const half = (sorted.length - 1) / 2;
+  return (sorted[Math.floor(half)] + sorted[Math.ceil(half)]) / 2;
 }
 
 /** The median of the rounds with their extremes: `1.20 (1.10 - 1.31)`. */
