@@ -1,4 +1,4 @@
-import { type Queries, select } from './database.ts';
+import { type Queries, select, toBytes } from './database.ts';
 
 /** What the settled attempts that share a day, backend, kind, model and principal add up to. */
 export interface Cell {
@@ -131,7 +131,7 @@ export function packCells(cells: readonly Cell[]): { cells: string; latencies: U
   return { cells: JSON.stringify(packed), latencies: bytesOf(latencies) };
 }
 
-export function unpackCells(text: string, bytes: Uint8Array): Cell[] {
+export function unpackCells(text: string, bytes: Uint8Array | ArrayBuffer): Cell[] {
   const latencies = numbersOf(bytes);
   let read = 0;
   return (JSON.parse(text) as PackedCell[]).map(([day, backend, kind, model, principalId, ...counts]) => {
@@ -152,7 +152,8 @@ export function bytesOf(numbers: Float64Array): Uint8Array {
   return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
 }
 
-export function numbersOf(bytes: Uint8Array): Float64Array {
-  const aligned = bytes.byteOffset % Float64Array.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
+export function numbersOf(blob: Uint8Array | ArrayBuffer): Float64Array {
+  const bytes = toBytes(blob);
+  const aligned = bytes.byteOffset % Float64Array.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
   return new Float64Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / Float64Array.BYTES_PER_ELEMENT);
 }

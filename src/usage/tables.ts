@@ -117,6 +117,6 @@ export interface AttemptChunkTable {
   /** JSON: one array per day, backend, kind, model and principal. */
   cells: string;
   /** 64-bit floats, little-endian: of the answered attempts, in the order of the cells. */
-  latencies: Uint8Array;
-  elapsed: Uint8Array;
+  latencies: Uint8Array | ArrayBuffer;
+  elapsed: Uint8Array | ArrayBuffer;
 }
