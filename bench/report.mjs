@@ -119,10 +119,9 @@ try {
     const times = [];
     for (let run = 0; run <= runs; run += 1) {
       startedAt = performance.now();
-      const output = await costReport.handler(input, context);
-      costReport.render(output);
+      const { structured } = await costReport.call(input, context);
       times.push(performance.now() - startedAt);
-      if (output.totals.requests === 0) throw new Error('an empty report');
+      if (structured.totals.requests === 0) throw new Error('an empty report');
     }
     const [first, ...warm] = times;
     warm.sort((one, other) => one - other);

@@ -4,7 +4,7 @@ import { type Database, type Queries, type RunEach, select } from './database.ts
 import type { AttemptChunkTable } from './tables.ts';
 
 /** Rows per chunk: sealing one takes some milliseconds, and a report reads as many rows one by one at each end. */
-export const attemptsPerChunk = 4_096;
+export const attemptsPerChunk = 2_048;
 
 /** Chunks read at once: after each lot everything else has its turn. */
 const chunksPerRead = 16;

@@ -27,6 +27,11 @@ export async function select<Row>(
   return (await queries.executeQuery(CompiledQuery.raw(text, [...parameters]))).rows as Row[];
 }
 
+/** A blob as the driver gave it: better-sqlite3 has Buffers, libsql has ArrayBuffers. */
+export function toBytes(value: Uint8Array | ArrayBuffer): Uint8Array {
+  return value instanceof Uint8Array ? value : new Uint8Array(value);
+}
+
 /** How long a statement waits for another process's lock. It blocks this process too, so it is short. */
 const lockTimeoutMs = 2_000;
 const walRetryMs = 20;

@@ -178,23 +178,32 @@ function rowOf(key: string, cells: readonly Cell[], gpuCostNanoUsd: number): Rep
   };
 }
 
-const nothing = {
-  requests: 0,
-  attempts: 0,
-  answered: 0,
-  failed: 0,
-  cancelled: 0,
-  estimated: 0,
-  unknownCost: 0,
-  unknownAnswers: 0,
-  inputTokens: 0,
-  outputTokens: 0,
-  costNanoUsd: 0,
-};
-const counters = Object.keys(nothing) as (keyof typeof nothing)[];
-
-function total(cells: readonly Cell[]): typeof nothing {
-  const sums = { ...nothing };
-  for (const cell of cells) for (const counter of counters) sums[counter] += cell[counter];
+function total(cells: readonly Cell[]) {
+  const sums = {
+    requests: 0,
+    attempts: 0,
+    answered: 0,
+    failed: 0,
+    cancelled: 0,
+    estimated: 0,
+    unknownCost: 0,
+    unknownAnswers: 0,
+    inputTokens: 0,
+    outputTokens: 0,
+    costNanoUsd: 0,
+  };
+  for (const cell of cells) {
+    sums.requests += cell.requests;
+    sums.attempts += cell.attempts;
+    sums.answered += cell.answered;
+    sums.failed += cell.failed;
+    sums.cancelled += cell.cancelled;
+    sums.estimated += cell.estimated;
+    sums.unknownCost += cell.unknownCost;
+    sums.unknownAnswers += cell.unknownAnswers;
+    sums.inputTokens += cell.inputTokens;
+    sums.outputTokens += cell.outputTokens;
+    sums.costNanoUsd += cell.costNanoUsd;
+  }
   return sums;
 }

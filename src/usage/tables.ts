@@ -119,8 +119,8 @@ export interface AttemptChunkTable {
   /** JSON: one array per day, backend, kind, model and principal. */
   cells: string;
   /** 64-bit floats, little-endian: of the answered attempts, in the order of the cells. */
-  latencies: Uint8Array;
-  elapsed: Uint8Array;
+  latencies: Uint8Array | ArrayBuffer;
+  elapsed: Uint8Array | ArrayBuffer;
 }
 
 /** Who may come in over the network. The secret itself is nowhere. */

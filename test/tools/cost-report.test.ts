@@ -21,7 +21,7 @@ describe('cost_report', () => {
     expect(text).toContain(result.budget.daily.resets_at);
   });
 
-  it.each(['day', 'backend', 'model', 'kind'])('groups by %s', async (group_by) => {
+  it.each(['day', 'backend', 'model', 'kind', 'principal'])('groups by %s', async (group_by) => {
     const { call } = await startWorld();
     await call('complete', { prompt: 'Hello' });
     const { result } = await call('cost_report', { group_by });
@@ -30,6 +30,7 @@ describe('cost_report', () => {
       backend: /^sandbox-serverless$/,
       model: /^sandbox-serverless\/small-8b$/,
       kind: /^serverless$/,
+      principal: /^local$/,
     }[group_by];
     expect(result.groups).toHaveLength(1);
     expect(result.groups[0].key).toMatch(key ?? /never/);

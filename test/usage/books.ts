@@ -29,6 +29,7 @@ export interface BooksOptions {
   monthlyUsd?: number;
   timeZone?: string;
   clock?: ManualClock;
+  attemptsPerChunk?: number;
 }
 
 /** Everything that keeps accounts, on a database in a folder of its own. Closes with the test. */
@@ -38,6 +39,7 @@ export async function openBooks({
   monthlyUsd = 100,
   timeZone = 'UTC',
   clock = new ManualClock(),
+  attemptsPerChunk,
 }: BooksOptions = {}): Promise<Books> {
   const database = await openDatabase(path);
   onTestFinished(() => database.close());
@@ -49,7 +51,9 @@ export async function openBooks({
     clock,
     database,
     budget,
-    ledger: new Ledger(database, budget, clock, createLog('silent', new Redactor())),
+    ledger: new Ledger(database, budget, clock, createLog('silent', new Redactor()), {
+      ...(attemptsPerChunk && { attemptsPerChunk }),
+    }),
     instances: new InstanceLedger(database, budget, clock),
     reports: new Reports(database, budget, calendar, clock),
   };

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { sql } from 'kysely';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AppError } from '../../src/errors.ts';
-import { type Database, openDatabase, type Queries, type SqliteDriver } from '../../src/usage/database.ts';
+import { type Database, openDatabase, type Queries, type SqliteDriver, toBytes } from '../../src/usage/database.ts';
 import { migrations } from '../../src/usage/migrations/index.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { itWithProcesses, startChild } from './child.ts';
@@ -114,6 +114,31 @@ export function describeDatabase(driver: SqliteDriver): void {
       expect(await amounts(await open(newer.path))).toEqual({ day: 3 });
     });
 
+    it('takes the attempts of an older version with it', async () => {
+      const path = newPath();
+      const older = new (createRequire(import.meta.url)(driver))(path);
+      older.exec(migrations[0]);
+      older.exec(`
+        INSERT INTO attempt (id, request_id, ordinal, day, backend, kind, model, priority, owner, started_at_ms,
+          deadline_at_ms, status, cost_nano_usd, reserved_nano_usd) VALUES
+          ('late.1', 'late', 1, '2026-11-23', 'b', 'serverless', 'm', 'p', 'o', 20, 30, 'ok', 7, 0),
+          ('early.1', 'early', 1, '2026-11-23', 'b', 'serverless', 'm', 'p', 'o', 10, 30, 'open', NULL, 5);
+        INSERT INTO budget_period VALUES ('2026-11', 7, 5);
+        PRAGMA user_version = 1`);
+      older.close();
+      const database = await open(path);
+      const rows = await database.read.selectFrom('attempt').selectAll().orderBy('sequence').execute();
+      const common = { principal_id: 'local', operation: 'chat', score: null };
+      expect(rows).toMatchObject([
+        { ...common, sequence: 1, id: 'early.1', status: 'open', reserved_nano_usd: 5 },
+        { ...common, sequence: 2, id: 'late.1', status: 'ok', cost_nano_usd: 7 },
+      ]);
+      const counters = await database.read.selectFrom('principal_period').selectAll().execute();
+      expect(counters).toEqual([
+        { principal_id: 'local', period: '2026-11', settled_nano_usd: 7, reserved_nano_usd: 5 },
+      ]);
+    });
+
     it('says what is wrong when its folder would lie under a file', async () => {
       const file = join(temporaryFolder(), 'file');
       writeFileSync(file, '');
@@ -163,6 +188,17 @@ export function describeDatabase(driver: SqliteDriver): void {
       expect(await database.read.selectFrom('instance').select('name').executeTakeFirst()).toEqual({ name });
     });
 
+    it('gives bytes back as they were, none included', async () => {
+      const database = await open();
+      const bytes = Uint8Array.from({ length: 40 }, (_, index) => index * 6);
+      const insert = `INSERT INTO attempt_chunk (first_sequence, last_sequence, cells, latencies, elapsed)
+        VALUES (1, 2, '[]', ?, ?)`;
+      await database.write((_, runEach) => runEach(insert, [[bytes.subarray(8, 24), new Uint8Array()]]));
+      const row = await database.read.selectFrom('attempt_chunk').selectAll().executeTakeFirstOrThrow();
+      expect([...toBytes(row.latencies)]).toEqual([...bytes.subarray(8, 24)]);
+      expect(toBytes(row.elapsed)).toHaveLength(0);
+    });
+
     it('refuses a part of a nano-dollar', async () => {
       const database = await open();
       await expect(add(database.read, 'day', 1.5)).rejects.toThrow('cannot store REAL value in INTEGER column');
@@ -194,6 +230,37 @@ export function describeDatabase(driver: SqliteDriver): void {
       expect(await amounts(database)).toEqual({});
       await database.write((queries) => add(queries, 'day', 2));
       expect(await amounts(database)).toEqual({ day: 2 });
+    });
+
+    it('runs one statement for many rows and says how many each changed', async () => {
+      const database = await open();
+      await add(database.read, 'day', 1);
+      const update = 'UPDATE budget_period SET settled_nano_usd = ? WHERE period = ?';
+      const work = database.write((_, runEach) =>
+        runEach(update, [
+          [2, 'day'],
+          [3, 'night'],
+          [4, 'day'],
+        ]),
+      );
+      expect(await work).toEqual([1, 0, 1]);
+      expect(await amounts(database)).toEqual({ day: 4 });
+    });
+
+    it('takes everything back when one of many rows fails, and works again after that', async () => {
+      const database = await open();
+      const insert = 'INSERT INTO budget_period (period, settled_nano_usd, reserved_nano_usd) VALUES (?, ?, 0)';
+      const write = (...periods: string[]) =>
+        database.write((_, runEach) =>
+          runEach(
+            insert,
+            periods.map((period) => [period, 1]),
+          ),
+        );
+      await expect(write('a', 'b', 'a')).rejects.toThrow('UNIQUE constraint failed');
+      expect(await amounts(database)).toEqual({});
+      await write('a', 'b');
+      expect(await amounts(database)).toEqual({ a: 1, b: 1 });
     });
 
     it('takes everything back when a statement fails', async () => {
