@@ -23,6 +23,7 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   router: { may: [...everywhere, 'config', 'usage'] },
   lambda: { may: [...everywhere, 'usage'], types: ['config'] },
   tools: { may: [...everywhere, 'config', 'router', 'lambda', 'usage'] },
+  server: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'] },
   sandbox: { may: ['clock'] },
   demo: { may: ['money', 'version'] },
   app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools'], types: ['sandbox'] },
@@ -34,7 +35,11 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
 
 /** Packages and globals that belong to one place. */
 const only: { what: string; pattern: RegExp; in: string[] }[] = [
-  { what: 'the MCP SDK', pattern: /from '@modelcontextprotocol\/sdk/, in: ['tools/mcp.ts', 'demo/index.ts'] },
+  {
+    what: 'the MCP SDK',
+    pattern: /from '@modelcontextprotocol\/sdk/,
+    in: ['tools/mcp.ts', 'server/mcp-http.ts', 'demo/index.ts'],
+  },
   { what: 'a SQLite driver or Kysely dialect', pattern: /SqliteDialect|createRequire/, in: ['usage/database.ts'] },
   { what: 'the environment', pattern: /process\.env/, in: ['config/index.ts'] },
   {
