@@ -12,6 +12,7 @@ import { type EventLimits, EventStore } from './event-store.ts';
 import { answerBadBodies, readJson, refuse, refuseFull, refuseUnknownSession } from './json-rpc.ts';
 import { McpSessions, type SessionEntry, type SessionLimits } from './mcp-sessions.ts';
 import { hijack, sendEvents, startKeepAlive } from './streams.ts';
+import { dropUnusedConnections } from './unused-connections.ts';
 
 /** The MCP server behind one connection, of one client. */
 export interface HttpMcpSession {
@@ -71,6 +72,7 @@ export function mcpOverHttp(options: McpOverHttpOptions): FastifyPluginAsync {
     answerBadBodies(app);
     addStreamableHttp(app, shared);
     addOldSse(app, shared);
+    dropUnusedConnections(app);
     void sessions.watch();
     // Before the server waits for its connections: a stream would hold it up for ever.
     app.addHook('preClose', () => sessions.closeAll());

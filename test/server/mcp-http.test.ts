@@ -1,4 +1,5 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { connect } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { until } from '../lambda/cloud.ts';
 import { ManualClock } from '../support/clock.ts';
@@ -420,5 +421,14 @@ describe('stopping', () => {
     await Promise.all(ends);
     expect(world.open.size).toBe(0);
     await until(() => world.sandbox.serverless.calls[0]?.outcome === 'caller_left');
+  });
+
+  it('does not wait for connections that never asked for anything', async () => {
+    const { server, url } = await startHttpWorld();
+    const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
+    const closed = new Promise((resolve) => socket.on('close', resolve));
+    await new Promise((resolve) => server.server.once('connection', resolve));
+    await server.close();
+    await closed;
   });
 });
