@@ -1,5 +1,5 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { connect } from 'node:net';
+import { connect as openSocket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { until } from '../lambda/cloud.ts';
 import { ManualClock } from '../support/clock.ts';
@@ -423,9 +423,25 @@ describe('stopping', () => {
     await until(() => world.sandbox.serverless.calls[0]?.outcome === 'caller_left');
   });
 
+  it('does not wait for a person who was asked', async () => {
+    const { connect, server } = await startHttpWorld();
+    let asked = false;
+    const { client } = await connect({
+      person: () => {
+        asked = true;
+        return new Promise(() => undefined);
+      },
+    });
+    const launching = client.callTool(a10).catch(() => 'aborted');
+    await until(() => asked);
+    await server.close();
+    await client.close();
+    await launching;
+  });
+
   it('does not wait for connections that never asked for anything', async () => {
     const { server, url } = await startHttpWorld();
-    const socket = connect(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
+    const socket = openSocket(Number(new URL(url).port), '127.0.0.1').on('error', () => undefined);
     const closed = new Promise((resolve) => socket.on('close', resolve));
     await new Promise((resolve) => server.server.once('connection', resolve));
     await server.close();
