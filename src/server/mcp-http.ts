@@ -130,7 +130,6 @@ async function open(shared: Shared, request: FastifyRequest, reply: FastifyReply
     onsessioninitialized: () => {
       initialized = true;
     },
-    onsessionclosed: () => mcp.close(),
   });
   const connection = { kind: 'streamable' as const, transport, events };
   const entry = { id, principalId: principal.id, connection, close: () => mcp.close() };

@@ -394,6 +394,9 @@ describe('the older HTTP+SSE', () => {
     expect((await message(path ?? '', { 'x-test-principal': 'tok_ann' }, '{')).json.error.code).toBe(-32700);
     expect((await message(path ?? '', { 'x-test-principal': 'tok_ann' }, 'null')).status).toBe(400);
     expect((await message(path ?? '', { 'x-test-principal': 'tok_ann' })).status).toBe(202);
+    const oldId = new URL(path ?? '', world.url).searchParams.get('sessionId') ?? '';
+    const onNewPath = await post(world.url, listTools, { 'x-test-principal': 'tok_ann', 'mcp-session-id': oldId });
+    expect(onNewPath.status).toBe(404);
     const { 'mcp-session-id': modern } = await openSession(world);
     expect((await message(`/messages?sessionId=${modern}`)).status).toBe(404);
     stream.destroy();
