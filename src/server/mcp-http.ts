@@ -58,16 +58,16 @@ type Connection =
 type Of<Kind extends Connection['kind']> = SessionEntry<Connection & { kind: Kind }>;
 
 interface Shared extends McpOverHttpOptions {
-  all: McpOverHttpLimits;
+  limits: McpOverHttpLimits;
   sessions: McpSessions<Connection>;
 }
 
 /** MCP over HTTP: Streamable HTTP at `/mcp`, and the older HTTP+SSE at `/sse` and `/messages`. */
 export function mcpOverHttp(options: McpOverHttpOptions): FastifyPluginAsync {
   return async (app) => {
-    const all = { ...usualLimits, ...options.limits };
-    const sessions = new McpSessions<Connection>(all, options.clock, options.log);
-    const shared = { ...options, all, sessions };
+    const limits = { ...usualLimits, ...options.limits };
+    const sessions = new McpSessions<Connection>(limits, options.clock, options.log);
+    const shared = { ...options, limits, sessions };
     readJson(app);
     answerBadBodies(app);
     addStreamableHttp(app, shared);
@@ -80,7 +80,7 @@ export function mcpOverHttp(options: McpOverHttpOptions): FastifyPluginAsync {
 }
 
 function addStreamableHttp(app: FastifyInstance, shared: Shared): void {
-  const bodyLimit = shared.all.bodyBytes;
+  const bodyLimit = shared.limits.bodyBytes;
   app.post('/mcp', { bodyLimit }, async (request, reply) => {
     if (request.body === undefined) return refuse(reply, 400, -32700, 'Parse error: the body is empty.');
     if (request.headers['mcp-session-id'] === undefined && isInitializeRequest(request.body))
@@ -114,19 +114,19 @@ function addStreamableHttp(app: FastifyInstance, shared: Shared): void {
 
 /** Answers `initialize` without a session: a new one, if there is room. */
 async function open(shared: Shared, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-  const { sessions, all } = shared;
+  const { sessions, limits } = shared;
   const principal = shared.principalOf(request);
   const full = sessions.fullFor(principal);
   if (full) return refuseFull(reply, full);
   const id = randomUUID();
-  const events = new EventStore<JSONRPCMessage>(all.events);
+  const events = new EventStore<JSONRPCMessage>(limits.events);
   const mcp = shared.createSession(principal);
   let initialized = false;
   const transport = new StreamableHTTPServerTransport({
     sessionIdGenerator: () => id,
     eventStore: events,
     retryInterval: reconnectAfterMs,
-    keepAliveMs: all.keepAliveMs,
+    keepAliveMs: limits.keepAliveMs,
     onsessioninitialized: () => {
       initialized = true;
     },
@@ -170,7 +170,7 @@ async function handOver(
 }
 
 function addOldSse(app: FastifyInstance, shared: Shared): void {
-  const { sessions, all } = shared;
+  const { sessions, limits } = shared;
   app.get('/sse', { exposeHeadRoute: false }, async (request, reply) => {
     const principal = shared.principalOf(request);
     const full = sessions.fullFor(principal);
@@ -182,12 +182,12 @@ function addOldSse(app: FastifyInstance, shared: Shared): void {
     sessions.add({ id, principalId: principal.id, connection: { kind: 'sse', transport }, close: () => mcp.close() });
     mcp.onClose = () => sessions.forget(id);
     holdUntilClosed(sessions, id, raw);
-    startKeepAlive(raw, all.keepAliveMs);
+    startKeepAlive(raw, limits.keepAliveMs);
     await mcp.connect(transport);
     if (raw.destroyed) await mcp.close();
     return reply;
   });
-  app.post('/messages', { bodyLimit: all.bodyBytes }, async (request, reply) => {
+  app.post('/messages', { bodyLimit: limits.bodyBytes }, async (request, reply) => {
     if (request.body === undefined || request.body === null)
       return refuse(reply, 400, -32700, 'Parse error: the body is empty.');
     const { sessionId } = request.query as { sessionId?: unknown };
