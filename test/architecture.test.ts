@@ -39,7 +39,11 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
 
 /** Packages and globals that belong to one place. */
 const only: { what: string; pattern: RegExp; in: string[] }[] = [
-  { what: 'the MCP SDK', pattern: /from '@modelcontextprotocol\/sdk/, in: ['tools/mcp.ts', 'demo/index.ts'] },
+  {
+    what: 'the MCP SDK',
+    pattern: /from '@modelcontextprotocol\/sdk/,
+    in: ['tools/mcp.ts', 'server/mcp-http.ts', 'demo/index.ts'],
+  },
   { what: 'a SQLite driver or Kysely dialect', pattern: /SqliteDialect|createRequire/, in: ['usage/database.ts'] },
   { what: 'the environment', pattern: /process\.env/, in: ['config/index.ts'] },
   {

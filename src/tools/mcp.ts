@@ -13,6 +13,7 @@ import {
   ListToolsRequestSchema,
   McpError,
   ReadResourceRequestSchema,
+  type RequestId,
   type ServerNotification,
   type ServerRequest,
 } from '@modelcontextprotocol/sdk/types.js';
@@ -132,7 +133,7 @@ export class McpSession {
   async #within<Result>(extra: Extra, work: (context: ToolContext) => Promise<Result>): Promise<Result> {
     const deadline = new CallDeadline(extra.signal);
     this.#deadlines.add(deadline);
-    const ask: Ask = (question) => deadline.paused(() => this.#ask(question, extra));
+    const ask: Ask = (question) => deadline.paused(() => this.#ask(question, extra.requestId, deadline.signal));
     try {
       const confirm = this.#parts.confirmations.confirmWith(ask, this.#parts.context.principal.id);
       return await work({ ...this.#parts.context, confirm, signal: deadline.signal });
@@ -143,7 +144,7 @@ export class McpSession {
   }
 
   /** Null when the client cannot ask its person, or fails at it: the token takes its place. */
-  async #ask(question: string, extra: Extra): ReturnType<Ask> {
+  async #ask(question: string, relatedRequestId: RequestId, signal: AbortSignal): ReturnType<Ask> {
     const elicitation = this.#server.getClientCapabilities()?.elicitation;
     if (!elicitation || (elicitation.url && !elicitation.form)) return null;
     try {
@@ -154,12 +155,12 @@ export class McpSession {
       };
       const { action } = await this.#server.elicitInput(request, {
         timeout: elicitationTimeoutMs,
-        signal: extra.signal,
-        relatedRequestId: extra.requestId,
+        signal,
+        relatedRequestId,
       });
       return action === 'accept' ? 'accept' : 'decline';
     } catch (error) {
-      extra.signal.throwIfAborted();
+      signal.throwIfAborted();
       this.#parts.log.warn({ error }, 'the client could not ask its person; falling back to a confirm token');
       return null;
     }
