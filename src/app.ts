@@ -11,7 +11,7 @@ import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import type { Sandbox } from './sandbox/index.ts';
-import type { HttpServer } from './server/index.ts';
+import type { ConnectionLimits, HttpServer } from './server/index.ts';
 import { Confirmations } from './tools/confirmation.ts';
 import { selectTools } from './tools/index.ts';
 import { McpSession } from './tools/mcp.ts';
@@ -39,7 +39,11 @@ export interface App {
   /** A session for one client, with the tools that it may use. */
   createSession(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): McpSession;
   /** The gateway and MCP over HTTP; not listening yet. */
-  createHttpServer(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): Promise<HttpServer>;
+  createHttpServer(options: {
+    onlyTools?: readonly string[] | undefined;
+    readOnly?: boolean;
+    limits?: Partial<ConnectionLimits>;
+  }): Promise<HttpServer>;
   close(): Promise<void>;
 }
 
@@ -111,10 +115,10 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
           ? 'This is the SANDBOX: an embedded imitation of Lambda Cloud and of model providers. Nothing here is real or costs money, and time runs fast.'
           : null,
       }),
-    async createHttpServer() {
+    async createHttpServer({ limits }) {
       // Loaded here: a server on stdio needs none of it, and should not start later for it.
       const { createHttpServer } = await import('./server/index.ts');
-      return createHttpServer({ config, router, backends: () => backends, log });
+      return createHttpServer({ config, router, backends: () => backends, log, limits });
     },
     async close() {
       await fleet.close();

@@ -18,6 +18,8 @@ export interface GatewayParts {
   router: Router;
   backends(): readonly Backend[];
   load: Load;
+  /** A caller that has taken nothing of its stream for so long is gone. */
+  unreadMs: number;
   log: Log;
   /** Who asks, as the hooks before have found out. */
   principalOf(request: FastifyRequest): Principal;
@@ -70,7 +72,7 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
       defaultPriority: parts.config.routing.priority,
       timeLimitMs: parts.config.server.requestTimeoutMs,
     });
-    if (request.stream) stream = new ClientStream(reply, wantsUsage);
+    if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs);
     const result = await parts.router.run(request, ticket.signal, stream?.receive);
     if (!stream) return sendWhole(reply, result);
     stream.end(result);

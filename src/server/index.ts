@@ -1,4 +1,4 @@
-import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -10,12 +10,29 @@ import { toAppError } from './failure.ts';
 import { gateway } from './gateway.ts';
 import { Load } from './load.ts';
 import { toOpenAiError } from './openai-errors.ts';
+import { refuseConnection } from './refuse-connection.ts';
 
-/** A request has to arrive within these: whoever sends a byte now and then holds a connection for no longer. */
-const headersTimeoutMs = 15_000;
-const bodyTimeoutMs = 60_000;
+export interface ConnectionLimits {
+  /** A request has to arrive within these: whoever sends a byte now and then holds a connection for no longer. */
+  headersTimeoutMs: number;
+  bodyTimeoutMs: number;
+  /** How often that is looked at. */
+  checkEveryMs: number;
+  /** A caller that has taken nothing of its stream for so long is gone. */
+  unreadMs: number;
+}
+
+const usualLimits: ConnectionLimits = {
+  headersTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
+  checkEveryMs: 2_000,
+  unreadMs: 60_000,
+};
 const keepAliveTimeoutMs = 75_000;
-const connectionsCheckMs = 2_000;
+/** After the grace time: until the last words have left, and connections are cut. */
+const lastWordsMs = 500;
+/** How often connections are looked for, while closing, whose answer is over. */
+const idleCheckMs = 50;
 /** All bodies that are being worked on together may take so many times the largest one. */
 const bodiesAtOnce = 8;
 
@@ -24,6 +41,7 @@ export interface ServerParts {
   router: Router;
   backends(): readonly Backend[];
   log: Log;
+  limits?: Partial<ConnectionLimits> | undefined;
 }
 
 export interface HttpServer {
@@ -36,21 +54,35 @@ export interface HttpServer {
 export async function createHttpServer(parts: ServerParts): Promise<HttpServer> {
   const { config, log } = parts;
   const { maxConcurrentRequests, maxBodyBytes, shutdownGraceMs } = config.server;
+  const limits = { ...usualLimits, ...parts.limits };
   const load = new Load({ requests: maxConcurrentRequests, bodyBytes: bodiesAtOnce * maxBodyBytes });
   const app = fastify({
     bodyLimit: maxBodyBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
-    requestTimeout: bodyTimeoutMs,
+    requestTimeout: limits.bodyTimeoutMs,
     forceCloseConnections: 'idle',
+    // Our own refusal says when to come back, in the form that clients read.
+    return503OnClosing: false,
     genReqId: newRequestId,
-    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs },
+    http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkEveryMs },
+    clientErrorHandler: refuseConnection,
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      sendError(reply, error);
+    },
   });
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
   });
-  answerErrors(app, parts);
+  answerErrors(app);
   await app.register(
-    gateway({ ...parts, load, principalOf: (_request: FastifyRequest) => localPrincipal, observe: () => undefined }),
+    gateway({
+      ...parts,
+      load,
+      unreadMs: limits.unreadMs,
+      principalOf: (_request: FastifyRequest) => localPrincipal,
+      observe: () => undefined,
+    }),
     { prefix: '/v1' },
   );
   return {
@@ -61,16 +93,23 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
         () => load.cancelAll(new AppError('overloaded', 'Tandem is stopping and cannot finish this answer.')),
         shutdownGraceMs,
       );
+      // Callers who keep the connection, or read nothing, would hold up the end.
+      const idle = setInterval(() => app.server.closeIdleConnections(), idleCheckMs);
+      const cut = setTimeout(() => app.server.closeAllConnections(), shutdownGraceMs + lastWordsMs);
       await app.close();
       clearTimeout(grace);
+      clearInterval(idle);
+      clearTimeout(cut);
     },
   };
 
-  function answerErrors(server: FastifyInstance, { config: { redactor } }: ServerParts): void {
-    server.setErrorHandler((error, _request, reply) => {
-      const { status, headers, body } = toOpenAiError(toAppError(error, log), redactor);
-      return reply.code(status).headers(headers).type('application/json; charset=utf-8').send(body);
-    });
+  function sendError(reply: FastifyReply, error: unknown) {
+    const { status, headers, body } = toOpenAiError(toAppError(error, log), config.redactor);
+    return reply.code(status).headers(headers).type('application/json; charset=utf-8').send(body);
+  }
+
+  function answerErrors(server: FastifyInstance): void {
+    server.setErrorHandler((error, _request, reply) => sendError(reply, error));
     server.setNotFoundHandler(({ method, url }) => {
       throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
         next: 'The OpenAI-compatible API is below /v1.',

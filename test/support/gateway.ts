@@ -6,6 +6,7 @@ import { type App, createApp } from '../../src/app.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { loadConfig } from '../../src/config/index.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/index.ts';
+import type { ConnectionLimits } from '../../src/server/index.ts';
 import { type Database, openDatabase } from '../../src/usage/database.ts';
 import type { Tables } from '../../src/usage/tables.ts';
 import { temporaryFolder } from './folder.ts';
@@ -21,6 +22,7 @@ export interface GatewayOptions {
   home?: string;
   clock?: Clock;
   millisecondsPerPiece?: number;
+  limits?: Partial<ConnectionLimits>;
 }
 
 export interface Gateway {
@@ -61,7 +63,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     ...options.environment,
   });
   const app = await createApp(config, { clock, sandbox });
-  const server = await app.createHttpServer({});
+  const server = await app.createHttpServer({ ...(options.limits && { limits: options.limits }) });
   const origin = await server.listen({ host: '127.0.0.1', port: 0 });
   let closing: Promise<void> | undefined;
   const close = () => {
