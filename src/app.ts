@@ -12,7 +12,7 @@ import { scoreByRules } from './router/complexity/rules.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import type { Sandbox } from './sandbox/index.ts';
-import type { HttpServer } from './server/index.ts';
+import type { ConnectionLimits, HttpServer } from './server/index.ts';
 import { Confirmations } from './tools/confirmation.ts';
 import { selectTools } from './tools/index.ts';
 import { McpSession } from './tools/mcp.ts';
@@ -34,21 +34,24 @@ export interface AppOptions {
   sandbox?: Sandbox;
 }
 
+export interface SessionOptions {
+  onlyTools?: readonly string[] | undefined;
+  readOnly?: boolean;
+}
+
 /** A whole Tandem, without a client yet. */
 export interface App {
   readonly log: Log;
   readonly backends: readonly OpenAiBackend[];
   readonly fleet: Fleet;
-  /** The gateway and MCP over HTTP; not listening yet. */
-  createHttpServer(options: { onlyTools?: readonly string[] | undefined; readOnly?: boolean }): Promise<HttpServer>;
   readonly tokens: TokenBook;
   readonly audit: AuditTrail;
   /** A session for one client, with the tools that it and its principal may use; the owner's unless told otherwise. */
-  createSession(options: {
-    onlyTools?: readonly string[] | undefined;
-    readOnly?: boolean;
-    principal?: Principal;
-  }): McpSession;
+  createSession(options: SessionOptions & { principal?: Principal }): McpSession;
+  /** The gateway and MCP over HTTP; not listening yet. */
+  createHttpServer(
+    options: SessionOptions & { host?: string; limits?: Partial<ConnectionLimits> },
+  ): Promise<HttpServer>;
   close(): Promise<void>;
 }
 
@@ -98,36 +101,38 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     'ready',
   );
 
+  const createSession: App['createSession'] = ({ onlyTools, readOnly = false, principal = localPrincipal }) =>
+    new McpSession({
+      version,
+      tools: selectTools({ readOnly: readOnly || config.readOnly, only: onlyTools }),
+      resources: sandbox ? [...resources, sandboxResource(sandbox)] : resources,
+      context: {
+        principal,
+        router,
+        fleet,
+        reports,
+        calendar,
+        clock,
+        defaultPriority: config.routing.priority,
+        endpointOf: (instance) => endpointOf(config, instance),
+      },
+      confirmations,
+      audit,
+      redactor: config.redactor,
+      log,
+      notice: sandbox
+        ? 'This is the SANDBOX: an embedded imitation of Lambda Cloud and of model providers. Nothing here is real or costs money, and time runs fast.'
+        : null,
+    });
+
   return {
     log,
     backends,
     fleet,
     tokens,
     audit,
-    createSession: ({ onlyTools, readOnly = false, principal = localPrincipal }) =>
-      new McpSession({
-        version,
-        tools: selectTools({ readOnly: readOnly || config.readOnly, only: onlyTools }),
-        resources: sandbox ? [...resources, sandboxResource(sandbox)] : resources,
-        context: {
-          principal,
-          router,
-          fleet,
-          reports,
-          calendar,
-          clock,
-          defaultPriority: config.routing.priority,
-          endpointOf: (instance) => endpointOf(config, instance),
-        },
-        confirmations,
-        audit,
-        redactor: config.redactor,
-        log,
-        notice: sandbox
-          ? 'This is the SANDBOX: an embedded imitation of Lambda Cloud and of model providers. Nothing here is real or costs money, and time runs fast.'
-          : null,
-      }),
-    async createHttpServer() {
+    createSession,
+    async createHttpServer({ host = '127.0.0.1', limits, ...session }) {
       // Loaded here: a server on stdio needs none of it, and should not start later for it.
       const { createHttpServer } = await import('./server/index.ts');
       const server = await createHttpServer({
@@ -137,7 +142,12 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         health,
         reports,
         instances,
+        tokens,
+        createSession: (principal) => createSession({ ...session, principal }),
+        clock: systemClock,
         log,
+        host,
+        limits,
       });
       observe = server.metrics.attempt;
       return server;

@@ -42,7 +42,7 @@ export async function serveHttp(app: App, options: ServeOptions): Promise<void> 
     else app.log.error({ error }, 'a promise failed that nobody waited for');
   });
   try {
-    const url = await server.listen(options);
+    const url = await server.listen(options.port);
     process.stderr.write(`Tandem listens on ${url}: OpenAI-compatible API at ${url}/v1, MCP at ${url}/mcp\n`);
   } catch (error) {
     await app.close();

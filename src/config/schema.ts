@@ -120,6 +120,7 @@ export const fileSchema = block({
   server: block({
     allowedHosts: z.array(z.string().min(1)).default([]),
     allowedOrigins: z.array(httpUrl).default([]),
+    trustedProxies: z.array(z.string().min(1)).default([]),
     maxBodyBytes: z.int().min(1_024).max(256_000_000).default(32_000_000),
     maxConcurrentRequests: z.int().min(1).max(100_000).default(512),
     requestTimeoutMs: z.int().min(1_000).max(3_600_000).default(600_000),

@@ -69,7 +69,7 @@ export async function runAttempt(
   const bill = billFor(candidate, plan.inputTokens, answer);
   const { error, latencyMs, firstTokenMs } = answer;
   const settled = parts.ledger.settleAttempt(id, {
-    status: error ? (error.code === 'cancelled' ? 'cancelled' : 'error') : 'ok',
+    status: error ? (isCancelled(error, plan.signal) ? 'cancelled' : 'error') : 'ok',
     ...(error && { errorCode: error.code, httpStatus: error.httpStatus }),
     finishReason: answer.finishReason,
     ...bill,
@@ -77,7 +77,7 @@ export async function runAttempt(
     latencyMs,
     elapsedMs: Math.round(performance.now() - plan.startedAt),
   });
-  learn(parts.health, candidate, answer, bill.usage);
+  learn(parts.health, candidate, answer, bill.usage, plan.signal.aborted);
   return {
     report: { ...identity(candidate), latencyMs, firstTokenMs, ...bill, error, sent: true },
     text: answer.text,
@@ -184,7 +184,17 @@ async function listen(plan: AttemptPlan): Promise<Listened> {
   return heard;
 }
 
-function learn(health: HealthBook, candidate: Candidate, heard: Listened, usage: Usage | null): void {
+function isCancelled(error: AppError, signal: AbortSignal): boolean {
+  return error.code === 'cancelled' || (signal.aborted && error === abortReason(signal));
+}
+
+function learn(
+  health: HealthBook,
+  candidate: Candidate,
+  heard: Listened,
+  usage: Usage | null,
+  isAborted: boolean,
+): void {
   if (heard.error === null) {
     const seconds = (heard.latencyMs - (heard.firstTokenMs ?? 0)) / 1000;
     const measured =
@@ -192,7 +202,7 @@ function learn(health: HealthBook, candidate: Candidate, heard: Listened, usage:
         ? { firstTokenMs: heard.firstTokenMs, tokensPerSecond: usage.outputTokens / seconds }
         : null;
     health.succeeded(candidate.backend, candidateName(candidate), measured);
-  } else if (blames(heard.error)) {
+  } else if (!isAborted && blames(heard.error)) {
     health.failed(candidate.backend, heard.error);
   } else health.ended(candidate.backend);
 }

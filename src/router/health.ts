@@ -24,8 +24,8 @@ interface Breaker {
   /** Why it opened; null while it never has. */
   reason: string | null;
   probing: boolean;
-  /** It opened because of a rate limit: nothing is to be sent before it is over. */
-  rateLimited: boolean;
+  /** The backend itself asked to be left alone (429, Retry-After): nothing is sent before that is over. */
+  restUntilMs: number;
 }
 
 /** What the last calls taught: a circuit breaker per backend, speeds per candidate. One per process, in memory. */
@@ -54,15 +54,15 @@ export class HealthBook {
   }
 
   /**
-   * Asked before every call. While the breaker is open one call at a time goes through, as a probe; while a rate limit
-   * holds, none. The error says why not, and for how long.
+   * Asked before every call. While the breaker is open one call at a time goes through, as a probe; while the backend
+   * asked to wait, none. The error says why not, and for how long.
    */
   admit(backend: string): AppError | null {
     const breaker = this.#breakers.get(backend);
     if (!breaker?.reason) return null;
-    const waitMs = breaker.openUntilMs - this.#clock.nowMs();
-    if (breaker.rateLimited && waitMs > 0)
-      return new AppError('rate_limited', `Backend ${backend} limits the rate; it was not asked again yet.`, {
+    const waitMs = breaker.restUntilMs - this.#clock.nowMs();
+    if (waitMs > 0)
+      return new AppError('rate_limited', `Backend ${backend} asked to wait; it was not asked again yet.`, {
         retryAfterMs: waitMs,
       });
     if (breaker.probing)
@@ -74,7 +74,8 @@ export class HealthBook {
   }
 
   succeeded(backend: string, candidate: string, measured: Speed | null): void {
-    this.#breakers.delete(backend);
+    // A call that was under way when another was told to wait proves nothing about the waiting.
+    if ((this.#breakers.get(backend)?.restUntilMs ?? 0) <= this.#clock.nowMs()) this.#breakers.delete(backend);
     if (measured) this.#speeds.set(candidate, blend(this.#speeds.get(candidate), measured));
   }
 
@@ -91,15 +92,17 @@ export class HealthBook {
       openUntilMs: 0,
       reason: null,
       probing: false,
-      rateLimited: false,
+      restUntilMs: 0,
     };
     this.#breakers.set(backend, breaker);
     breaker.probing = false;
     const [reason, forMs] = this.#verdict(breaker, error);
     if (reason === null) return;
+    const untilMs = this.#clock.nowMs() + forMs;
+    const askedToWait = error.code === 'rate_limited' || error.retryAfterMs !== undefined;
+    if (askedToWait) breaker.restUntilMs = Math.max(breaker.restUntilMs, untilMs);
     breaker.reason = reason;
-    breaker.rateLimited = error.code === 'rate_limited';
-    breaker.openUntilMs = this.#clock.nowMs() + forMs;
+    breaker.openUntilMs = Math.max(breaker.restUntilMs, untilMs);
   }
 
   /** Why and for how long the breaker opens; no reason: it stays closed for now. */
@@ -108,7 +111,8 @@ export class HealthBook {
     if (error.code === 'unauthorized') return ['key rejected', rejectedKeyCooldownMs];
     if (error.code === 'quota_exceeded') return ['quota exceeded', rejectedKeyCooldownMs];
     breaker.failures += 1;
-    if (breaker.failures < failuresToOpen) return [null, 0];
+    if (breaker.failures < failuresToOpen)
+      return error.retryAfterMs === undefined ? [null, 0] : [`asked to wait (${error.code})`, error.retryAfterMs];
     const forMs = error.retryAfterMs ?? breaker.cooldownMs;
     breaker.cooldownMs = Math.min(longestCooldownMs, breaker.cooldownMs * 2);
     return [`${breaker.failures} failures in a row (${error.code})`, forMs];

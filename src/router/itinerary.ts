@@ -97,7 +97,7 @@ export class Itinerary {
   /** One failure is an accident: the same candidate is asked once more, after a moment. */
   #mayRepeat(candidate: Candidate, error: AppError): void {
     const retries = this.#retries.get(candidate.backend) ?? 0;
-    const waitMs = Math.max(error.retryAfterMs ?? 0, firstRetryWaitMs * 2 ** retries * (0.5 + Math.random() / 2));
+    const waitMs = (error.retryAfterMs ?? 0) + firstRetryWaitMs * 2 ** retries * (0.5 + Math.random() / 2);
     const hasOthers = this.#waiting.some((other) => other.backend !== candidate.backend);
     if (retries >= this.#maxRetries(candidate.backend) || waitMs > longestRetryWaitMs) return;
     // Where nobody listens, a moment changes little.

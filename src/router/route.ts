@@ -65,7 +65,7 @@ const leastOutputTokens = 64;
 
 /** The request as a decision needs it: the text itself has been read already. */
 export interface Sized {
-  request: Pick<ModelRequest, 'priority' | 'backend' | 'model' | 'maxTokens' | 'choices'>;
+  request: Pick<ModelRequest, 'operation' | 'priority' | 'backend' | 'model' | 'maxTokens' | 'choices'>;
   complexity: Complexity;
   inputTokens: number;
 }
@@ -113,7 +113,8 @@ export function isNamed(backend: string, model: string, wanted: string): boolean
 
 /**
  * A model that was named answers itself or not at all, unless the configuration says who may stand in for it. The
- * most specific key counts: `backend/model`, then `backend/*`, then `*`.
+ * most specific key counts: `backend/model`, then `backend/*`, then `*`. Vectors of different models cannot be mixed,
+ * so embeddings take only who stands under the very model.
  */
 function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Snapshot): Sized[] {
   if (sized.request.model === undefined) return [];
@@ -121,7 +122,9 @@ function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Sna
   const names = asked
     .filter(({ constraint }) => constraint !== 'backend')
     .flatMap((candidate) => {
-      return fallbacks[candidateName(candidate)] ?? fallbacks[`${candidate.backend}/*`] ?? fallbacks['*'] ?? [];
+      const own = fallbacks[candidateName(candidate)];
+      if (own || sized.request.operation === 'embeddings') return own ?? [];
+      return fallbacks[`${candidate.backend}/*`] ?? fallbacks['*'] ?? [];
     });
   return [...new Set(names)]
     .filter((name) => !taken.has(name))

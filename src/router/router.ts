@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { reservedBackendIds, type StreamLoss } from '../config/schema.ts';
-import { AppError } from '../errors.ts';
+import { AppError, type ErrorCode } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
 import { Delivery, type Receiver } from './delivery.ts';
@@ -139,7 +139,7 @@ export class Router {
           settled: Promise.all(settled),
         };
       }
-      if (endsRequest(error)) throw error;
+      if (signal.aborted || endsRequest(error)) throw error;
       itinerary.failed(candidate, error);
       if (!delivery?.started) continue;
       if (this.#parts.onStreamLoss === 'error' || !delivery.isResumable) throw error;
@@ -155,7 +155,7 @@ export class Router {
     requireBackend(backends, request.backend);
     const due = backends
       .filter((backend) => matchesBackend(backend, request.backend))
-      .flatMap((backend) => backend.refresh(signal) ?? []);
+      .flatMap((backend) => backend.refresh() ?? []);
     if (due.length > 0) await waitFor(due, signal);
     requireModel(backends, request);
     const left = this.#parts.ledger.leftNanoUsd();
@@ -262,23 +262,38 @@ function endsRequest(error: AppError): boolean {
   return error.code === 'cancelled' || error.code === 'deadline_exceeded' || error.code === 'content_filtered';
 }
 
-/** One attempt: its own error. Several: one error that names each. */
+/**
+ * One attempt, or one cause for all: that error. Several: one error that names each, and says when the first of them
+ * may be asked again.
+ */
 function failure(attempts: AttemptReport[]): AppError {
-  const [first, ...more] = attempts;
+  const [first] = attempts;
   if (!first)
     return new AppError('deadline_exceeded', 'The time for this call was over before a model could be asked.');
-  if (more.length === 0 && first.error) return first.error;
+  const last = attempts.at(-1)?.error;
+  if (last && attempts.every((attempt) => isSameFailure(attempt, first))) return last;
   if (!attempts.some(({ sent }) => sent) && first.error) return first.error;
   const each = attempts
     .map((attempt) => `${candidateName(attempt)}: ${attempt.error?.message ?? 'failed'}`)
     .join('\n- ');
   const waits = attempts.flatMap((attempt) => attempt.error?.retryAfterMs ?? []);
+  const retryAfterMs = waits.length > 0 ? Math.min(...waits) : undefined;
   return new AppError('all_attempts_failed', `Every backend failed.\n- ${each}\n`, {
     next:
-      waits.length > 0
-        ? `Try again in ${Math.max(1, Math.ceil(Math.min(...waits) / 1000))} s.`
-        : 'Try again in a moment; `tandem doctor` checks keys and reachability.',
+      retryAfterMs === undefined
+        ? 'Try again in a moment; `tandem doctor` checks keys and reachability.'
+        : `Try again in ${Math.max(1, Math.ceil(retryAfterMs / 1000))} s.`,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
   });
+}
+
+/** What is the caller's to mend, whoever says it. */
+const callersFaults: readonly ErrorCode[] = ['upstream_rejected', 'context_too_long'];
+
+function isSameFailure(one: AttemptReport, other: AttemptReport): boolean {
+  const code = other.error?.code;
+  if (code === undefined || one.error?.code !== code) return false;
+  return callersFaults.includes(code) || candidateName(one) === candidateName(other);
 }
 
 /** Lists of models that are due are waited for, but not long: a decision can do with the old ones. */

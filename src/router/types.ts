@@ -75,7 +75,7 @@ export interface Backend {
   /** What is known now. */
   models(): readonly Model[];
   /** Brings `models()` up to date; undefined when nothing is due. Never throws. */
-  refresh(signal: AbortSignal): Promise<void> | undefined;
+  refresh(): Promise<void> | undefined;
   /** Calls and hands every piece to `sink`. Returns when the answer is complete, and throws when it is not. */
   send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void>;
 }

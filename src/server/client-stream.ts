@@ -7,9 +7,6 @@ import type { Decision } from '../router/types.ts';
 import { costHeader, costText, routeHeaders } from './answer-headers.ts';
 import type { OpenAiError } from './openai-errors.ts';
 
-/** A caller that has taken nothing for so long is gone. */
-const longestUnreadMs = 60_000;
-
 const endMark = 'data: [DONE]\n\n';
 
 /** The event stream to one caller. Its head goes out with the first piece; until then any answer can still be given. */
@@ -17,11 +14,13 @@ export class ClientStream {
   readonly #reply: FastifyReply;
   readonly #raw: ServerResponse;
   readonly #wantsUsage: boolean;
+  readonly #unreadMs: number;
 
-  constructor(reply: FastifyReply, wantsUsage: boolean) {
+  constructor(reply: FastifyReply, wantsUsage: boolean, unreadMs: number) {
     this.#reply = reply;
     this.#raw = reply.raw;
     this.#wantsUsage = wantsUsage;
+    this.#unreadMs = unreadMs;
   }
 
   get hasBegun(): boolean {
@@ -29,6 +28,7 @@ export class ClientStream {
   }
 
   readonly receive: Receiver = (piece, candidate, decision) => {
+    if (this.#raw.destroyed) throw gone();
     if (!this.hasBegun) this.#begin(candidate, decision);
     let isTaken = piece.bytes.length === 0 || this.#raw.write(piece.bytes);
     if (this.#wantsUsage && piece.usageBytes) isTaken = this.#raw.write(piece.usageBytes);
@@ -39,7 +39,7 @@ export class ClientStream {
   end(answer: Answer): void {
     const last = answer.attempts.at(-1);
     if (!this.hasBegun && last) this.#begin(last, answer.decision);
-    this.#raw.addTrailers({ [costHeader]: costText(answer) });
+    if (this.#hasTrailers) this.#raw.addTrailers({ [costHeader]: costText(answer) });
     this.#raw.end(endMark);
   }
 
@@ -49,7 +49,6 @@ export class ClientStream {
   }
 
   #begin(source: { backend: string; model: string }, decision: Decision): void {
-    this.#reply.hijack();
     this.#raw.writeHead(200, {
       ...(this.#reply.getHeaders() as Record<string, string>),
       ...routeHeaders(source, decision),
@@ -57,8 +56,14 @@ export class ClientStream {
       'cache-control': 'no-cache',
       // Reverse proxies such as nginx would otherwise gather the stream.
       'x-accel-buffering': 'no',
-      trailer: costHeader,
+      ...(this.#hasTrailers && { trailer: costHeader }),
     });
+    this.#reply.hijack();
+  }
+
+  /** HTTP/1.0 has no chunks to put them behind. */
+  get #hasTrailers(): boolean {
+    return this.#raw.useChunkedEncodingByDefault;
   }
 
   #untilRead(): Promise<void> {
@@ -69,11 +74,21 @@ export class ClientStream {
         raw.off('drain', onDrain).off('close', onClose);
         act();
       };
-      const leave = () => reject(new AppError('cancelled', 'The caller does not read its answer.'));
       const onDrain = settle(resolve);
-      const onClose = settle(leave);
-      const timer = setTimeout(settle(leave), longestUnreadMs);
+      const onClose = settle(() => reject(gone()));
+      const timer = setTimeout(
+        settle(() => {
+          reject(new AppError('cancelled', 'The caller does not read its answer.'));
+          // Its connection would be kept for an end of the stream that it does not read either.
+          raw.destroy();
+        }),
+        this.#unreadMs,
+      );
       raw.on('drain', onDrain).on('close', onClose);
     });
   }
+}
+
+function gone(): AppError {
+  return new AppError('cancelled', 'The caller hung up.');
 }

@@ -22,7 +22,7 @@ const refusals: Record<string, { code: 'invalid_input'; message: string; httpSta
 /** Anything that was thrown as an AppError. What is none is a bug: the caller gets an id, the log the rest. */
 export function toAppError(error: unknown, log: Log): AppError {
   if (error instanceof AppError) return error;
-  const { code, statusCode, message } = error as Partial<FastifyError>;
+  const { code, statusCode, message = '' } = error as Partial<FastifyError>;
   const refusal = code === undefined ? undefined : refusals[code];
   if (refusal) return new AppError(refusal.code, refusal.message, refusal);
   if (code?.startsWith('FST_ERR') && statusCode !== undefined && statusCode < 500)

@@ -2,12 +2,12 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Principal } from '../principal.ts';
 import type { Answer, Router } from '../router/router.ts';
 import type { Backend, Operation } from '../router/types.ts';
 import { costHeader, costText, routeHeaders } from './answer-headers.ts';
 import { ClientStream } from './client-stream.ts';
 import { toAppError } from './failure.ts';
+import { needScope, principalOf } from './identify.ts';
 import type { Load } from './load.ts';
 import { listModels } from './model-list.ts';
 import { readGatewayRequest } from './model-request.ts';
@@ -18,9 +18,9 @@ export interface GatewayParts {
   router: Router;
   backends(): readonly Backend[];
   load: Load;
+  /** A caller that has taken nothing of its stream for so long is gone. */
+  unreadMs: number;
   log: Log;
-  /** Who asks, as the hooks before have found out. */
-  principalOf(request: FastifyRequest): Principal;
   /** Told of every request that is over, with the code of its error or `ok`. */
   observe(operation: Operation, outcome: ErrorCode | 'ok', durationMs: number): void;
 }
@@ -34,6 +34,7 @@ const routes: { path: string; operation: Operation }[] = [
 /** OpenAI's API over all backends. Source: OpenAI API reference, chat completions, completions, embeddings, models. */
 export function gateway(parts: GatewayParts): FastifyPluginAsync {
   return async (app) => {
+    app.addHook('onRequest', needScope('infer'));
     // As text: what is not understood here goes on as it came.
     app.removeAllContentTypeParsers();
     app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => done(null, body));
@@ -66,11 +67,11 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
       id: http.id,
       operation,
       text,
-      principal: parts.principalOf(http),
+      principal: principalOf(http),
       defaultPriority: parts.config.routing.priority,
       timeLimitMs: parts.config.server.requestTimeoutMs,
     });
-    if (request.stream) stream = new ClientStream(reply, wantsUsage);
+    if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs);
     const result = await parts.router.run(request, ticket.signal, stream?.receive);
     if (!stream) return sendWhole(reply, result);
     stream.end(result);

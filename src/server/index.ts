@@ -1,26 +1,51 @@
-import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Clock } from '../clock.ts';
 import type { Config } from '../config/index.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { localPrincipal } from '../principal.ts';
+import type { Principal } from '../principal.ts';
 import type { HealthBook } from '../router/health.ts';
 import type { Router } from '../router/router.ts';
 import type { Backend } from '../router/types.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
 import type { Reports } from '../usage/report.ts';
 import { newRequestId } from '../usage/request-id.ts';
+import type { TokenBook } from '../usage/tokens.ts';
+import { Access, requireSafeBinding } from './access.ts';
 import { toAppError } from './failure.ts';
 import { gateway } from './gateway.ts';
+import { checkHostAndOrigin } from './hosts.ts';
+import { identify, needScope, principalOf } from './identify.ts';
+import { JwtVerifier } from './jwt.ts';
 import { Load } from './load.ts';
+import { type HttpMcpSession, mcpOverHttp } from './mcp-http.ts';
 import { Metrics } from './metrics.ts';
+import { challengeFor, protectedResource } from './oauth.ts';
 import { toOpenAiError } from './openai-errors.ts';
+import { refuseConnection } from './refuse-connection.ts';
 import { status } from './status.ts';
 
-/** A request has to arrive within these: whoever sends a byte now and then holds a connection for no longer. */
-const headersTimeoutMs = 15_000;
-const bodyTimeoutMs = 60_000;
+export interface ConnectionLimits {
+  /** A request has to arrive within these: whoever sends a byte now and then holds a connection for no longer. */
+  headersTimeoutMs: number;
+  bodyTimeoutMs: number;
+  /** How often that is looked at. */
+  checkEveryMs: number;
+  /** A caller that has taken nothing of its stream for so long is gone. */
+  unreadMs: number;
+}
+
+const usualLimits: ConnectionLimits = {
+  headersTimeoutMs: 15_000,
+  bodyTimeoutMs: 60_000,
+  checkEveryMs: 2_000,
+  unreadMs: 60_000,
+};
 const keepAliveTimeoutMs = 75_000;
-const connectionsCheckMs = 2_000;
+/** After the grace time: until the last words have left, and connections are cut. */
+const lastWordsMs = 500;
+/** How often connections are looked for, while closing, whose answer is over. */
+const idleCheckMs = 50;
 /** All bodies that are being worked on together may take so many times the largest one. */
 const bodiesAtOnce = 8;
 
@@ -31,21 +56,30 @@ export interface ServerParts {
   health: HealthBook;
   reports: Reports;
   instances: InstanceLedger;
+  tokens: TokenBook;
+  createSession(principal: Principal): HttpMcpSession;
+  /** People's time: of sessions and access tokens. */
+  clock: Clock;
   log: Log;
+  /** The address to listen on; it decides who may come in without a token. */
+  host: string;
+  limits?: Partial<ConnectionLimits> | undefined;
 }
 
 export interface HttpServer {
   readonly metrics: Metrics;
-  /** Resolves to the URL when it takes connections. */
-  listen(address: { host: string; port: number }): Promise<string>;
+  /** Resolves to the URL when it takes connections. Throws `config_invalid` when anybody could come in. */
+  listen(port: number): Promise<string>;
   /** Takes nothing new, lets answers finish within the grace time, then ends them with an error in the stream. */
   close(): Promise<void>;
 }
 
 export async function createHttpServer(parts: ServerParts): Promise<HttpServer> {
-  const { config, log } = parts;
-  const { maxConcurrentRequests, maxBodyBytes, shutdownGraceMs } = config.server;
+  const { config, log, host, tokens } = parts;
+  const { maxConcurrentRequests, maxBodyBytes, shutdownGraceMs, oauth } = config.server;
+  const limits = { ...usualLimits, ...parts.limits };
   const load = new Load({ requests: maxConcurrentRequests, bodyBytes: bodiesAtOnce * maxBodyBytes });
+  const access = new Access({ tokens, oauth: oauth && new JwtVerifier(oauth, parts.clock), host });
   const healthOf = (backend: string) => parts.health.of(backend);
   const metrics = new Metrics({
     backends: parts.backends,
@@ -54,55 +88,80 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     instanceStatuses: async () => (await parts.instances.live()).map((instance) => instance.status),
     requestsUnderWay: () => load.requests,
   });
+
+  const sendError = (request: FastifyRequest, reply: FastifyReply, thrown: unknown) => {
+    const error = toAppError(thrown, log);
+    const { status: code, headers, body } = toOpenAiError(error, config.redactor);
+    const bearer = request.headers.authorization !== undefined;
+    const challenge = challengeFor(error, { oauth, bearer, reached: request });
+    if (challenge) reply.header('www-authenticate', challenge);
+    return reply.code(code).headers(headers).type('application/json; charset=utf-8').send(body);
+  };
   const app = fastify({
     bodyLimit: maxBodyBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
-    requestTimeout: bodyTimeoutMs,
+    requestTimeout: limits.bodyTimeoutMs,
     forceCloseConnections: 'idle',
+    // Our own refusal says when to come back, in the form that clients read.
+    return503OnClosing: false,
+    trustProxy: config.server.trustedProxies.length > 0 ? config.server.trustedProxies : false,
     genReqId: newRequestId,
-    http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs },
+    http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkEveryMs },
+    clientErrorHandler: refuseConnection,
+    frameworkErrors: (error, request, reply) => {
+      reply.header('x-request-id', request.id);
+      sendError(request, reply, error);
+    },
   });
-  app.addHook('onRequest', async (request, reply) => {
+  app.decorateRequest('principal', null);
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
+    done();
   });
-  answerErrors(app, parts);
-  await app.register(
-    gateway({ ...parts, load, principalOf: (_request: FastifyRequest) => localPrincipal, observe: metrics.request }),
-    { prefix: '/v1' },
-  );
-  await app.register(
-    status({
-      metrics,
-      load,
-      backends: parts.backends,
-      healthOf,
-      checkLedger: () => parts.reports.budget(),
-      requireRead: () => undefined,
-    }),
-  );
+  app.addHook('onRequest', checkHostAndOrigin(rulesFor(host, config)));
+  app.setErrorHandler((error, request, reply) => sendError(request, reply, error));
+  app.setNotFoundHandler(({ method, url }) => {
+    throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
+      next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
+    });
+  });
+  if (oauth) await app.register(protectedResource, { oauth });
+  await app.register(status({ load, backends: parts.backends, healthOf, checkLedger: () => parts.reports.budget() }));
+  await app.register(async (guarded) => {
+    guarded.addHook('onRequest', identify(access));
+    guarded.get('/metrics', { onRequest: needScope('read') }, async (_request, reply) =>
+      reply.type(metrics.contentType).send(await metrics.read()),
+    );
+    const { unreadMs } = limits;
+    await guarded.register(gateway({ ...parts, load, unreadMs, observe: metrics.request }), { prefix: '/v1' });
+    await guarded.register(mcpOverHttp({ ...parts, principalOf, limits: { bodyBytes: maxBodyBytes } }));
+  });
+
   return {
     metrics,
-    listen: (address) => app.listen(address),
+    async listen(port) {
+      requireSafeBinding({ host, hasTokens: await tokens.hasLive(), oauth: oauth !== null });
+      return app.listen({ host, port });
+    },
     async close() {
       load.stop();
       const grace = setTimeout(
         () => load.cancelAll(new AppError('overloaded', 'Tandem is stopping and cannot finish this answer.')),
         shutdownGraceMs,
       );
+      // Callers who keep the connection, or read nothing, would hold up the end.
+      const idle = setInterval(() => app.server.closeIdleConnections(), idleCheckMs);
+      const cut = setTimeout(() => app.server.closeAllConnections(), shutdownGraceMs + lastWordsMs);
       await app.close();
       clearTimeout(grace);
+      clearInterval(idle);
+      clearTimeout(cut);
     },
   };
+}
 
-  function answerErrors(server: FastifyInstance, { config: { redactor } }: ServerParts): void {
-    server.setErrorHandler((error, _request, reply) => {
-      const { status, headers, body } = toOpenAiError(toAppError(error, log), redactor);
-      return reply.code(status).headers(headers).type('application/json; charset=utf-8').send(body);
-    });
-    server.setNotFoundHandler(({ method, url }) => {
-      throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
-        next: 'The OpenAI-compatible API is below /v1.',
-      });
-    });
-  }
+/** The address that it listens on is a name of its own, unless that stands for all addresses. */
+function rulesFor(host: string, { server }: ServerParts['config']) {
+  const own = ['0.0.0.0', '::', ''].includes(host) ? [] : [host.includes(':') ? `[${host}]` : host];
+  return { allowedHosts: [...own, ...server.allowedHosts], allowedOrigins: server.allowedOrigins };
 }

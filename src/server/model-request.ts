@@ -44,7 +44,7 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
     backend,
     model,
     maxTokens: call.operation === 'embeddings' ? 0 : limit && wholeNumber(fields, limit, 1),
-    choices: fields.n == null ? 1 : wholeNumber(fields, 'n', 1, 128),
+    choices: choicesOf(call.operation, fields),
     stream,
     timeLimitMs: call.timeLimitMs,
     acceptsPart: false,
@@ -86,6 +86,14 @@ function wholeNumber(fields: JsonText['fields'], name: string, least: number, mo
   throw new AppError('invalid_input', `The field "${name}" must be a whole number from ${least} to ${most}.`);
 }
 
+/** How many answers will come: `n` to each prompt, and plain completions may have several prompts. */
+function choicesOf(operation: Operation, fields: JsonText['fields']): number {
+  const each = fields.n == null ? 1 : wholeNumber(fields, 'n', 1, 128);
+  const { prompt } = fields;
+  const isList = operation === 'completions' && Array.isArray(prompt) && typeof prompt[0] !== 'number';
+  return isList ? each * prompt.length : each;
+}
+
 function flag(fields: JsonText['fields'], name: string): boolean {
   const value = fields[name] ?? false;
   if (typeof value === 'boolean') return value;
@@ -104,11 +112,15 @@ function messagesOf(operation: Operation, fields: JsonText['fields']): Message[]
   throw new AppError('invalid_input', 'The field "messages" must be a list of {role, content}, not empty.');
 }
 
+/** A list of lists of tokens is the deepest there is. */
+const deepestPrompt = 2;
+
 /** Texts as they are; of tokens there is nothing to read, but as many characters as make about as many tokens. */
-function plainText(name: string, value: unknown): string {
+function plainText(name: string, value: unknown, depth = 0): string {
   if (typeof value === 'string') return value;
-  if (typeof value === 'number') return 'a ';
-  if (Array.isArray(value) && value.length > 0) return value.map((part) => plainText(name, part)).join('');
+  if (typeof value === 'number' && depth > 0) return 'a ';
+  if (Array.isArray(value) && value.length > 0 && depth < deepestPrompt)
+    return value.map((part) => plainText(name, part, depth + 1)).join('');
   throw new AppError('invalid_input', `The field "${name}" must be a text, or a list of texts or tokens.`);
 }
 

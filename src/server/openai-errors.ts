@@ -39,6 +39,9 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   deadline_exceeded: 504,
 };
 
+/** Until a 503 may be tried again, when nobody says how long. */
+const usualWaitMs = 1_000;
+
 /** Codes that OpenAI has its own words for; clients look for them. */
 const openAiCodes: Partial<Record<ErrorCode, string>> = {
   context_too_long: 'context_length_exceeded',
@@ -53,8 +56,8 @@ const openAiCodes: Partial<Record<ErrorCode, string>> = {
 export function toOpenAiError(error: AppError, redactor: Redactor): OpenAiError {
   const status = statusOf(error);
   const headers: Record<string, string> = {};
-  if (error.retryAfterMs !== undefined)
-    headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterMs / 1000)));
+  const waitMs = error.retryAfterMs ?? (status === 503 && error.isRetryable ? usualWaitMs : undefined);
+  if (waitMs !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(waitMs / 1000)));
   // OpenAI's clients repeat every 429 and 5xx on their own; what cannot work should not come back at once.
   if (!error.isRetryable) headers['x-should-retry'] = 'false';
   const message = redactor.scrub(error.text);

@@ -1,20 +1,16 @@
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify';
+import type { FastifyPluginAsync } from 'fastify';
 import type { Backend, Health } from '../router/types.ts';
 import type { Load } from './load.ts';
-import type { Metrics } from './metrics.ts';
 
 export interface StatusParts {
-  metrics: Metrics;
   load: Load;
   backends(): readonly Backend[];
   healthOf(backend: string): Health;
   /** Throws when the ledger cannot be read. */
   checkLedger(): Promise<unknown>;
-  /** Throws when the caller may not see inside. */
-  requireRead(request: FastifyRequest): void;
 }
 
-/** For those who watch over the server: alive, ready, and what is going on inside. */
+/** For whoever watches over the process, without a token: is it alive, and can it take requests. */
 export function status(parts: StatusParts): FastifyPluginAsync {
   return async (app) => {
     app.get('/healthz', async () => ({ status: 'ok' }));
@@ -29,10 +25,6 @@ export function status(parts: StatusParts): FastifyPluginAsync {
       };
       const ready = Object.values(checks).every(Boolean);
       return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not_ready', checks });
-    });
-    app.get('/metrics', async (request, reply) => {
-      parts.requireRead(request);
-      return reply.type(parts.metrics.contentType).send(await parts.metrics.read());
     });
   };
 }

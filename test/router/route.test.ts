@@ -37,7 +37,7 @@ function snapshot(backends: BackendSnapshot[] = [cheap, box], rest: Partial<Snap
 
 function ask(score: number, rest: Partial<Sized['request']> = {}, inputTokens = 100): Sized {
   return {
-    request: { priority: 'balanced', backend: 'auto', choices: 1, ...rest },
+    request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, ...rest },
     complexity: { score, features: [] },
     inputTokens,
   };

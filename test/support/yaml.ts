@@ -12,7 +12,10 @@ export interface BackendYaml {
   baseUrl?: string;
   keyEnv?: string;
   timeoutMs?: number;
+  firstTokenTimeoutMs?: number;
   idleTimeoutMs?: number;
+  maxRetries?: number;
+  prefill?: 'assistant' | 'vllm';
 }
 
 /** A `tandem.yaml` whose backends are the sandbox's servers, or what `baseUrl` says. */
@@ -21,8 +24,7 @@ export function yamlFor(sandbox: Sandbox, backends: BackendYaml[], rest: Record<
     id: backend.id,
     baseUrl: backend.baseUrl ?? `${sandbox.url}/${backend.kind ?? 'serverless'}/v1`,
     ...(backend.kind === 'dedicated' ? {} : { apiKeyEnv: backend.keyEnv ?? 'SANDBOX_KEY' }),
-    ...(backend.timeoutMs && { timeoutMs: backend.timeoutMs }),
-    ...(backend.idleTimeoutMs && { idleTimeoutMs: backend.idleTimeoutMs }),
+    ...onlyGiven(backend, ['timeoutMs', 'firstTokenTimeoutMs', 'idleTimeoutMs', 'maxRetries', 'prefill']),
     models: backend.models.map((id) => ({
       id,
       tier: backend.tier ?? 'small',
@@ -38,4 +40,8 @@ export function yamlFor(sandbox: Sandbox, backends: BackendYaml[], rest: Record<
     dedicated: backends.filter(({ kind }) => kind === 'dedicated').map(entry),
     ...rest,
   });
+}
+
+function onlyGiven(backend: BackendYaml, names: (keyof BackendYaml)[]): Partial<BackendYaml> {
+  return Object.fromEntries(names.filter((name) => name in backend).map((name) => [name, backend[name]]));
 }

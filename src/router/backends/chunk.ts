@@ -7,8 +7,8 @@ export interface Chunk {
   text: string;
   otherText: string;
   finishReason: string | null;
-  /** How many of the choices it ends. */
-  finished: number;
+  /** Which of the choices it ends. */
+  finished: number[];
   usage: ReportedUsage | null;
   /** It carries usage and nothing else. */
   onlyUsage: boolean;
@@ -25,7 +25,7 @@ export function readChunk(who: string, json: unknown): Chunk {
     text: '',
     otherText: '',
     finishReason: null,
-    finished: 0,
+    finished: [],
     usage: json.usage == null ? null : readUsage(json.usage),
     onlyUsage: false,
   };
@@ -85,7 +85,7 @@ function addChoice(chunk: Chunk, choice: unknown): void {
     for (const key in said) if (key !== 'role') add(said[key], key === 'content');
   }
   if (typeof choice.finish_reason === 'string' && choice.finish_reason !== '') {
-    chunk.finished += 1;
+    chunk.finished.push(typeof choice.index === 'number' ? choice.index : 0);
     chunk.finishReason ??= word(choice.finish_reason);
   }
 }

@@ -24,13 +24,15 @@ export class EventReader {
   readonly #who: string;
   readonly #data: string[] = [];
   readonly #parser = createParser({ onEvent: ({ data }) => this.#data.push(data) });
-  #choicesLeft: number;
+  readonly #choices: number;
+  /** Some servers give the reason of a choice more than once. */
+  readonly #finished = new Set<number>();
   /** The beginning of an event whose end has not arrived. */
   #rest: Buffer = nothing;
 
   constructor(who: string, choices: number) {
     this.#who = who;
-    this.#choicesLeft = choices;
+    this.#choices = choices;
   }
 
   /** Nothing that matters can follow. */
@@ -73,8 +75,8 @@ export class EventReader {
       try {
         const chunk = readChunk(this.#who, parseJson(data));
         piece.add(chunk, event);
-        this.#choicesLeft -= chunk.finished;
-        this.finished ||= this.#choicesLeft <= 0;
+        for (const index of chunk.finished) this.#finished.add(index);
+        this.finished ||= this.#finished.size >= this.#choices;
       } catch (error) {
         this.failure = error as AppError;
         return;

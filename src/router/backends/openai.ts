@@ -60,9 +60,10 @@ export class OpenAiBackend implements Backend {
     return this.#models;
   }
 
-  refresh(signal: AbortSignal): Promise<void> | undefined {
+  refresh(): Promise<void> | undefined {
     if (this.#config.models || this.unusable || performance.now() < this.#listDueAtMs) return undefined;
-    this.#listing ??= this.#list(signal).finally(() => {
+    // For all who wait, so it does not end with the one who came first.
+    this.#listing ??= this.#list(new AbortController().signal).finally(() => {
       this.#listing = undefined;
     });
     return this.#listing;

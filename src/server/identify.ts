@@ -1,0 +1,32 @@
+import type { FastifyRequest } from 'fastify';
+import type { Principal, Scope } from '../principal.ts';
+import { requireScope } from '../scope.ts';
+import type { Access } from './access.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who asks; null until `identify` has run, and on routes that are for everybody. */
+    principal: Principal | null;
+  }
+}
+
+/** A hook that lets nobody through whom `access` does not know. */
+export function identify(access: Access) {
+  return async (request: FastifyRequest): Promise<void> => {
+    const { authorization, host, origin } = request.headers;
+    request.principal = await access.authenticate({ authorization, ip: request.ip, host, origin });
+  };
+}
+
+export function principalOf({ principal, url }: FastifyRequest): Principal {
+  if (principal) return principal;
+  throw new Error(`${url} is reached without a hook that says who asks`);
+}
+
+/** A hook for routes that need a scope. After `identify`. */
+export function needScope(scope: Scope) {
+  return async (request: FastifyRequest): Promise<void> => {
+    const [path] = request.url.split('?');
+    requireScope(principalOf(request), scope, `${request.method} ${path}`);
+  };
+}
