@@ -29,21 +29,28 @@ type Sealed = 'sealed' | 'nothing' | 'open';
 
 /** Makes the next chunk, if there is one to make. Whoever settles attempts does this from time to time. */
 export async function sealChunk(database: Database, chunkSize = attemptsPerChunk): Promise<Sealed> {
+  // Most of the time there is nothing to do, and nobody should wait for a lock because of that.
+  if ((await nextChunk(database.read, chunkSize)) === null) return 'nothing';
   return database.write(async (queries, runEach) => {
-    const [gap] = await select<{ first: number; nextChunk: number | null }>(queries, firstGap);
-    const [newest] = await select<{ last: number | null }>(queries, 'SELECT max(sequence) AS last FROM attempt');
-    if (!gap || !newest) return 'nothing';
-    const { first } = gap;
-    const last = Math.min(first + chunkSize, gap.nextChunk ?? Number.MAX_SAFE_INTEGER) - 1;
-    if (last > (newest.last ?? 0)) return 'nothing';
-    const sums = await sumAttempts(queries, { first, last }, { fromMs: 0, toMs: Number.MAX_SAFE_INTEGER });
+    const range = await nextChunk(queries, chunkSize);
+    if (range === null) return 'nothing';
+    const sums = await sumAttempts(queries, range, { fromMs: 0, toMs: Number.MAX_SAFE_INTEGER });
     if (sums.open > 0) return 'open';
     const { cells, latencies } = packCells(sums.cells);
     await runEach(insertChunk, [
-      [first, last, sums.firstStartedAtMs, sums.lastStartedAtMs, cells, latencies, bytesOf(sums.elapsedMs)],
+      [range.first, range.last, sums.firstStartedAtMs, sums.lastStartedAtMs, cells, latencies, bytesOf(sums.elapsedMs)],
     ]);
     return 'sealed';
   });
+}
+
+/** The lowest rows that are in no chunk; null when they are too few for one. */
+async function nextChunk(queries: Queries, chunkSize: number): Promise<SequenceRange | null> {
+  const [gap] = await select<{ first: number; nextChunk: number | null }>(queries, firstGap);
+  const [newest] = await select<{ last: number | null }>(queries, 'SELECT max(sequence) AS last FROM attempt');
+  if (!gap || !newest) return null;
+  const last = Math.min(gap.first + chunkSize, gap.nextChunk ?? Number.MAX_SAFE_INTEGER) - 1;
+  return last > (newest.last ?? 0) ? null : { first: gap.first, last };
 }
 
 /** A sealed row has changed: its chunk is made again later, and until then its rows are read one by one. */

@@ -75,6 +75,15 @@ describe('a budget of its own', () => {
     await ledger.openAttempt(attempt({ reserveNanoUsd: usd(5) }));
   });
 
+  it('is not touched by what others ask for in the same moment', async () => {
+    const { ledger } = await openBooks({ dailyUsd: 100 });
+    const callers = [token(null, 'day', 'tok_2'), token(1), token(1, 'day', 'tok_3'), token(1)];
+    const results = await Promise.allSettled(
+      callers.map((principal) => ledger.openAttempt(attempt({ reserveNanoUsd: usd(0.75), principal }))),
+    );
+    expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled', 'rejected']);
+  });
+
   it('lets an unknown cost pass while something is left, and what costs nothing always', async () => {
     const { ledger } = await openBooks();
     const principal = token(1);
