@@ -2,7 +2,7 @@ import type { AppError } from '../errors.ts';
 import { usdToNano } from '../money.ts';
 import { tokenCostNano, type Usage } from '../usage/prices.ts';
 import type { CostSource } from '../usage/tables.ts';
-import { estimateTokens } from './tokens.ts';
+import { estimateTokens } from './token-estimate.ts';
 import type { Candidate } from './types.ts';
 
 /** What was heard of an answer by the time it ended, well or not. */

@@ -1,10 +1,10 @@
-import { estimateTokenCount } from 'tokenx';
+import { estimateTokens } from './token-estimate.ts';
 import type { Message } from './types.ts';
 
 /** Chat templates wrap each message in a few tokens of their own. */
 const tokensPerMessage = 5;
 
-/** Estimates err by some 5 to 10 % (measured against o200k_base); windows and reservations need the safe side. */
+/** Estimates err by some 10 %; windows and reservations need the safe side. */
 const safetyFactor = 1.15;
 
 /** The text of a message, whatever its shape. */
@@ -20,11 +20,6 @@ const tokensPerPart = 1_000;
 
 function partsOf({ content }: Message): number {
   return Array.isArray(content) ? content.filter((part) => !('text' in part)).length : 0;
-}
-
-/** Estimated tokens of a text. Linear in its length: exact tokenizers take seconds on 100 kB of one letter. */
-export function estimateTokens(text: string): number {
-  return estimateTokenCount(text);
 }
 
 /** Estimated tokens of a prompt, on the high side. */

@@ -2,7 +2,7 @@ import type { Priority } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
 import type { Principal } from '../principal.ts';
 import { JsonText } from '../router/json-text.ts';
-import { estimateTokens } from '../router/tokens.ts';
+import { estimateTokens } from '../router/token-estimate.ts';
 import type { Begun, Candidate, Message, ModelRequest, Operation } from '../router/types.ts';
 import { parseModelName, routedNames } from './model-name.ts';
 

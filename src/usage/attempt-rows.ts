@@ -1,4 +1,4 @@
-import type { Principal } from '../principal.ts';
+import { localPrincipal, type Principal } from '../principal.ts';
 import { type Queries, type SqlValue, select } from './database.ts';
 import { owner } from './instances.ts';
 import type { Price, Usage } from './prices.ts';
@@ -40,7 +40,8 @@ export interface AttemptOutcome {
 
 /** What settling needs to know of a row. */
 export interface OpenRow {
-  principalId: string;
+  /** Whose budget it is booked on besides; null: nobody's own. */
+  budgetOf: string | null;
   day: string;
   reservedNanoUsd: number;
 }
@@ -70,7 +71,7 @@ export function insertValues(attempt: NewAttempt, row: OpenRow, nowMs: number): 
     attemptId(attempt),
     attempt.requestId,
     attempt.ordinal,
-    row.principalId,
+    (attempt.principal ?? localPrincipal).id,
     attempt.operation ?? 'chat',
     row.day,
     attempt.backend,

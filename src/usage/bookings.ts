@@ -23,21 +23,17 @@ export class Bookings {
   readonly #periods = new Map<string, Amounts>();
   readonly #principals = new Map<string, Map<string, Amounts>>();
 
-  /** Moves the counters of the day and month, and of the principal in them, that the row of `day` belongs to. */
-  add(principalId: string, day: string, settledNanoUsd: number, reservedNanoUsd: number): void {
+  /** Moves the counters of the day and month that the row of `day` belongs to, and of its principal if it has a budget. */
+  add(principalId: string | null, day: string, settledNanoUsd: number, reservedNanoUsd: number): void {
     if (settledNanoUsd === 0 && reservedNanoUsd === 0) return;
+    const month = day.slice(0, 7);
+    addTo(this.#periods, day, settledNanoUsd, reservedNanoUsd);
+    addTo(this.#periods, month, settledNanoUsd, reservedNanoUsd);
+    if (principalId === null) return;
     const own = this.#principals.get(principalId) ?? new Map<string, Amounts>();
     this.#principals.set(principalId, own);
-    for (const period of [day, day.slice(0, 7)]) {
-      for (const counters of [this.#periods, own]) {
-        const amounts = counters.get(period);
-        if (!amounts) counters.set(period, { settledNanoUsd, reservedNanoUsd });
-        else {
-          amounts.settledNanoUsd += settledNanoUsd;
-          amounts.reservedNanoUsd += reservedNanoUsd;
-        }
-      }
-    }
+    addTo(own, day, settledNanoUsd, reservedNanoUsd);
+    addTo(own, month, settledNanoUsd, reservedNanoUsd);
   }
 
   /** What is left less in `period`, for all or for one principal. */
@@ -57,4 +53,14 @@ export class Bookings {
       [...this.#principals].flatMap(([id, own]) => [...own].map((counter) => [id, ...row(counter)])),
     );
   }
+}
+
+function addTo(counters: Map<string, Amounts>, period: string, settledNanoUsd: number, reservedNanoUsd: number): void {
+  const amounts = counters.get(period);
+  if (!amounts) {
+    counters.set(period, { settledNanoUsd, reservedNanoUsd });
+    return;
+  }
+  amounts.settledNanoUsd += settledNanoUsd;
+  amounts.reservedNanoUsd += reservedNanoUsd;
 }

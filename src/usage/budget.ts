@@ -108,6 +108,13 @@ export class Budget {
     return allowances;
   }
 
+  /** Whether anything was ever booked on a budget of its own. */
+  async hasOwn(queries: Queries, principalId: string): Promise<boolean> {
+    return (
+      (await select(queries, 'SELECT 1 FROM principal_period WHERE principal_id = ? LIMIT 1', [principalId])).length > 0
+    );
+  }
+
   /** What one token may still spend, read now; null when it has no budget of its own. */
   async allowanceOf(queries: Queries, { id, name, budget }: Principal): Promise<Allowance | null> {
     if (budget === null) return null;

@@ -35,6 +35,10 @@ export function toBytes(value: Uint8Array | ArrayBuffer): Uint8Array {
 /** How long a statement waits for another process's lock. It blocks this process too, so it is short. */
 const lockTimeoutMs = 2_000;
 const walRetryMs = 20;
+/** How often it is looked whether the file is still the one that was opened. */
+const sameFileMs = 1_000;
+/** Pages in the log before they are moved into the file: that takes milliseconds, and most pages are written often. */
+const checkpointPages = 4_000;
 const cachedStatements = 200;
 
 export interface Database {
@@ -60,6 +64,7 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     await useWal(raw, path);
     guard(path, () => {
       raw.exec('PRAGMA synchronous = NORMAL');
+      raw.exec(`PRAGMA wal_autocheckpoint = ${checkpointPages}`);
       migrate(raw, path);
     });
   } catch (error) {
@@ -67,6 +72,7 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     throw error;
   }
   const inode = inodeOf(path);
+  let lookAgainAt = 0;
   const statements = cacheStatements(raw, path);
   const read = new Kysely<Tables>({ dialect: new SqliteDialect({ database: statements }) });
   const run = (text: string) => statements.prepare(text).run([]);
@@ -80,7 +86,10 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     read,
     write: (work) =>
       read.connection().execute(async (connection) => {
-        requireSameFile(path, inode);
+        if (performance.now() > lookAgainAt) {
+          requireSameFile(path, inode);
+          lookAgainAt = performance.now() + sameFileMs;
+        }
         run('BEGIN IMMEDIATE');
         try {
           const result = await work(connection, runEach);

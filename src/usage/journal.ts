@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { localPrincipal } from '../principal.ts';
@@ -36,6 +35,13 @@ interface Committed {
   opened: [string, OpenRow][];
 }
 
+/** So long a settlement waits for an open to be written with: a commit costs several times what a row does. */
+const settlesWaitMs = 5;
+const settlesAtOnce = 64;
+/** With so many calls under way, opens wait a moment for each other too. */
+const crowdedFrom = 16;
+const crowdedWaitMs = 1;
+
 /** So that a burst does not hold up everything else for longer than some milliseconds. */
 const jobsPerTransaction = 256;
 
@@ -52,6 +58,10 @@ export class Journal {
   #opens: OpenJob[] = [];
   #settles: SettleJob[] = [];
   #running: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  #alarm: NodeJS.Timeout | undefined;
+  #alarmMs = Number.POSITIVE_INFINITY;
+  #draining = false;
 
   constructor(database: Database, budget: Budget, clock: Clock) {
     this.#database = database;
@@ -76,19 +86,55 @@ export class Journal {
     });
   }
 
-  /** Waits until nothing is waiting to be written. */
+  /** Writes what is waiting at once, until nothing is. */
   async drain(): Promise<void> {
+    this.#draining = true;
+    this.#setAlarm();
     while (this.#running) await this.#running;
+    this.#draining = false;
   }
 
   #start(): void {
     this.#running ??= this.#run();
+    this.#setAlarm();
+  }
+
+  #untilDue(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      this.#setAlarm();
+    });
+  }
+
+  /** Sets when the next group is written, sooner than was set before if need be. */
+  #setAlarm(): void {
+    const wake = this.#wake;
+    if (!wake) return;
+    const waitMs = this.#waitMs();
+    if (waitMs >= this.#alarmMs) return;
+    this.#alarmMs = waitMs;
+    clearTimeout(this.#alarm);
+    const ring = () => {
+      this.#wake = undefined;
+      this.#alarmMs = Number.POSITIVE_INFINITY;
+      wake();
+    };
+    // Not a microtask: requests that arrive together are read one after the other in one turn.
+    if (waitMs === 0) setImmediate(ring);
+    else this.#alarm = setTimeout(ring, waitMs);
+  }
+
+  /** Somebody waits for an open; a settlement can wait for the next open to come along. */
+  #waitMs(): number {
+    if (this.#draining || this.#settles.length >= settlesAtOnce) return 0;
+    if (this.#opens.length === 0) return settlesWaitMs;
+    const crowded = this.#open.size >= crowdedFrom && this.#opens.length < this.#open.size / 2;
+    return crowded ? crowdedWaitMs : 0;
   }
 
   async #run(): Promise<void> {
     do {
-      // Not a microtask: requests that arrive together are read one after the other in one turn.
-      await nextTurn();
+      await this.#untilDue();
       const settles = this.#settles.splice(0, jobsPerTransaction);
       await this.#commit(this.#opens.splice(0, jobsPerTransaction - settles.length), settles);
     } while (this.#opens.length + this.#settles.length > 0);
@@ -134,7 +180,7 @@ export class Journal {
     const others = jobs.filter(({ id }) => !this.#open.has(id));
     for (const [index, { job, row }] of known.entries()) {
       if (changes[index] === 0) others.push(job);
-      else bookings.add(row.principalId, row.day, job.outcome.costNanoUsd ?? 0, -row.reservedNanoUsd);
+      else bookings.add(row.budgetOf, row.day, job.outcome.costNanoUsd ?? 0, -row.reservedNanoUsd);
     }
     for (const job of others) await this.#settleOther(queries, runEach, job, bookings);
   }
@@ -145,7 +191,8 @@ export class Journal {
     if (!row || (row.status !== 'open' && row.status !== 'interrupted') || row.status === job.outcome.status) return;
     await runEach(updateAttempt, [updateValues(job.id, job.outcome, job.endedAtMs, row.status)]);
     const released = row.status === 'open' ? row.reserved_nano_usd : 0;
-    bookings.add(row.principal_id, row.day, job.outcome.costNanoUsd ?? 0, -released);
+    const own = await this.#budget.hasOwn(queries, row.principal_id);
+    bookings.add(own ? row.principal_id : null, row.day, job.outcome.costNanoUsd ?? 0, -released);
     if (row.status === 'interrupted') await dropChunkOf(runEach, row.sequence);
   }
 
@@ -165,8 +212,8 @@ export class Journal {
       );
       refusals.push(refusal);
       if (refusal) return [];
-      const row = { principalId: principal.id, day, reservedNanoUsd: reserveNanoUsd ?? 0 };
-      bookings.add(row.principalId, day, 0, row.reservedNanoUsd);
+      const row = { budgetOf: principal.budget ? principal.id : null, day, reservedNanoUsd: reserveNanoUsd ?? 0 };
+      bookings.add(row.budgetOf, day, 0, row.reservedNanoUsd);
       opened.push([attemptId(attempt), row]);
       return [insertValues(attempt, row, nowMs)];
     });

@@ -114,6 +114,12 @@ export class Ledger {
       .selectFrom('attempt')
       .select(['id', 'owner', 'started_at_ms', 'deadline_at_ms'])
       .where('status', '=', 'open')
+      // Chunks hold settled rows only, so this is the end of a table that may be large.
+      .where('sequence', '>', (where) =>
+        where
+          .selectFrom('attempt_chunk')
+          .select(({ fn, val }) => fn.coalesce(fn.max('last_sequence'), val(0)).as('last')),
+      )
       .execute();
     const gone = new Set([...new Set(open.map((row) => row.owner))].filter(isGone));
     const abandoned = open.filter(

@@ -57,9 +57,8 @@ FROM attempt ORDER BY started_at_ms, rowid;
 DROP TABLE attempt;
 ALTER TABLE attempt_next RENAME TO attempt;
 
--- Recovery looks for open rows only; there are never many. Spans of time are found by their chunks.
-CREATE INDEX attempt_open ON attempt (owner) WHERE status = 'open';
-
+-- No index besides: each costs every row that is written. Spans of time are found by chunks, and open rows lie behind
+-- the last of them.
 -- What a run of settled rows adds up to, so that a report need not read them. Derived: it can be deleted and made again.
 CREATE TABLE attempt_chunk (
   first_sequence INTEGER PRIMARY KEY,
@@ -71,6 +70,7 @@ CREATE TABLE attempt_chunk (
   elapsed BLOB NOT NULL
 ) STRICT;
 
+-- Of principals that have a budget of their own.
 CREATE TABLE principal_period (
   principal_id TEXT NOT NULL,
   period TEXT NOT NULL,
@@ -78,7 +78,4 @@ CREATE TABLE principal_period (
   reserved_nano_usd INTEGER NOT NULL,
   PRIMARY KEY (principal_id, period)
 ) STRICT, WITHOUT ROWID;
-
-INSERT INTO principal_period (principal_id, period, settled_nano_usd, reserved_nano_usd)
-  SELECT 'local', period, settled_nano_usd, reserved_nano_usd FROM budget_period;
 `;
