@@ -119,12 +119,8 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     done();
   });
   app.addHook('onRequest', checkHostAndOrigin(rulesFor(host, config)));
+  app.addHook('onRequest', refuseUnknownRoute);
   app.setErrorHandler((error, request, reply) => sendError(request, reply, error));
-  app.setNotFoundHandler(({ method, url }) => {
-    throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
-      next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
-    });
-  });
   if (oauth) await app.register(protectedResource, { oauth });
   await app.register(status({ load, backends: parts.backends, healthOf, checkLedger: () => parts.reports.budget() }));
   await app.register(async (guarded) => {
@@ -158,6 +154,14 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
       clearTimeout(cut);
     },
   };
+}
+
+/** Not in the handler of what is not found: that comes after the body, and nobody asked who sends it. */
+async function refuseUnknownRoute({ is404, method, url }: FastifyRequest): Promise<void> {
+  if (!is404) return;
+  throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
+    next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
+  });
 }
 
 /** The address that it listens on is a name of its own, unless that stands for all addresses. */
