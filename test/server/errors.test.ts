@@ -96,7 +96,9 @@ describe('a request that is not for us', () => {
   ])('%s %s gives %i in the usual form', async (method, path, status) => {
     const gateway = await startGateway();
     const connection = await rawConnection(gateway.port);
-    connection.socket.write(`${method} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    connection.socket.write(
+      `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+    );
     await connection.closed;
     const [head = '', body = ''] = connection.received().split('\r\n\r\n');
     expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
