@@ -4,7 +4,7 @@ import { isLoopback } from '../http.ts';
 import { localPrincipal, type Principal } from '../principal.ts';
 import { type RefusedBecause, secretPrefix, type TokenBook } from '../usage/tokens.ts';
 import { GuessLimiter } from './guesses.ts';
-import { type JwtVerifier, looksLikeJwt } from './jwt.ts';
+import { type JwtVerifier, looksLikeJwt, subjectPrefix } from './jwt.ts';
 
 const createToken = 'tandem token create --name NAME --scope infer';
 
@@ -48,6 +48,13 @@ export class Access {
     const principal = await this.#holderOf(bearer, caller.ip);
     await this.#requireRate(principal);
     return principal;
+  }
+
+  /** Whether who was let in before still would be. An access token says itself when it ends, with each request. */
+  async mayStay({ id }: Principal): Promise<boolean> {
+    const { tokens, oauth } = this.#parts;
+    if (id === localPrincipal.id) return this.#isOpen();
+    return (oauth !== null && id.startsWith(subjectPrefix)) || tokens.isLive(id);
   }
 
   /** Tokens that ended do not open the door again: time must not change who may come in. */

@@ -80,6 +80,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
   const limits = { ...usualLimits, ...parts.limits };
   const load = new Load({ requests: maxConcurrentRequests, bodyBytes: bodiesAtOnce * maxBodyBytes });
   const access = new Access({ tokens, oauth: oauth && new JwtVerifier(oauth, parts.clock), host });
+  const mayStay = (principal: Principal) => access.mayStay(principal);
   const healthOf = (backend: string) => parts.health.of(backend);
   const metrics = new Metrics({
     backends: parts.backends,
@@ -130,7 +131,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     );
     const { unreadMs } = limits;
     await guarded.register(gateway({ ...parts, load, unreadMs, observe: metrics.request }), { prefix: '/v1' });
-    await guarded.register(mcpOverHttp({ ...parts, principalOf, limits: { bodyBytes: maxBodyBytes } }));
+    await guarded.register(mcpOverHttp({ ...parts, principalOf, mayStay, limits: { bodyBytes: maxBodyBytes } }));
   });
 
   return {
