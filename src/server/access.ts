@@ -64,13 +64,12 @@ export class Access {
   }
 
   /**
-   * A right token is let in also from an address that has guessed too often: guessing 256 bits is hopeless, and
-   * behind one address there may be many. Access tokens are costlier to check, so there the address waits first.
+   * A right token is let in also from an address that has guessed too often: guessing 256 bits or a signature is
+   * hopeless, and behind one address, such as a proxy's, there may be many.
    */
   async #holderOf(bearer: string, ip: string): Promise<Principal> {
     const { tokens, oauth } = this.#parts;
     if (oauth && looksLikeJwt(bearer)) {
-      requireNoWait(await this.#guesses.waitMs(ip));
       try {
         return await oauth.verify(bearer);
       } catch (error) {
