@@ -36,4 +36,16 @@ export class Redactor {
     for (const secret of this.#secrets) clean = clean.replaceAll(secret, '[redacted]');
     return clean;
   }
+
+  /** As `hide`, for bytes. The same ones where there is nothing to hide, which is seen without decoding them. */
+  hideInBytes(bytes: Buffer): Buffer {
+    let clean = bytes;
+    for (const secret of this.#secrets) {
+      if (!clean.includes(secret)) continue;
+      // Latin 1 has a letter for every byte: what is no UTF-8 stays as it is.
+      const pattern = Buffer.from(secret).toString('latin1');
+      clean = Buffer.from(clean.toString('latin1').replaceAll(pattern, '[redacted]'), 'latin1');
+    }
+    return clean;
+  }
 }

@@ -4,7 +4,7 @@ import { isLoopback } from '../http.ts';
 import { localPrincipal, type Principal } from '../principal.ts';
 import { type RefusedBecause, secretPrefix, type TokenBook } from '../usage/tokens.ts';
 import { GuessLimiter } from './guesses.ts';
-import { type JwtVerifier, looksLikeJwt } from './jwt.ts';
+import { type JwtVerifier, looksLikeJwt, subjectPrefix } from './jwt.ts';
 
 const createToken = 'tandem token create --name NAME --scope infer';
 
@@ -50,6 +50,13 @@ export class Access {
     return principal;
   }
 
+  /** Whether who was let in before still would be. An access token says itself when it ends, with each request. */
+  async mayStay({ id }: Principal): Promise<boolean> {
+    const { tokens, oauth } = this.#parts;
+    if (id === localPrincipal.id) return this.#isOpen();
+    return (oauth !== null && id.startsWith(subjectPrefix)) || tokens.isLive(id);
+  }
+
   /** Tokens that ended do not open the door again: time must not change who may come in. */
   async #isOpen(): Promise<boolean> {
     const { tokens, oauth, host } = this.#parts;
@@ -57,13 +64,12 @@ export class Access {
   }
 
   /**
-   * A right token is let in also from an address that has guessed too often: guessing 256 bits is hopeless, and
-   * behind one address there may be many. Access tokens are costlier to check, so there the address waits first.
+   * A right token is let in also from an address that has guessed too often: guessing 256 bits or a signature is
+   * hopeless, and behind one address, such as a proxy's, there may be many.
    */
   async #holderOf(bearer: string, ip: string): Promise<Principal> {
     const { tokens, oauth } = this.#parts;
     if (oauth && looksLikeJwt(bearer)) {
-      requireNoWait(await this.#guesses.waitMs(ip));
       try {
         return await oauth.verify(bearer);
       } catch (error) {

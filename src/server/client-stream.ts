@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import { AppError } from '../errors.ts';
+import type { Redactor } from '../redactor.ts';
 import type { Receiver } from '../router/delivery.ts';
 import type { Answer } from '../router/router.ts';
 import type { Decision } from '../router/types.ts';
@@ -15,12 +16,14 @@ export class ClientStream {
   readonly #raw: ServerResponse;
   readonly #wantsUsage: boolean;
   readonly #unreadMs: number;
+  readonly #redactor: Redactor;
 
-  constructor(reply: FastifyReply, wantsUsage: boolean, unreadMs: number) {
+  constructor(reply: FastifyReply, wantsUsage: boolean, unreadMs: number, redactor: Redactor) {
     this.#reply = reply;
     this.#raw = reply.raw;
     this.#wantsUsage = wantsUsage;
     this.#unreadMs = unreadMs;
+    this.#redactor = redactor;
   }
 
   get hasBegun(): boolean {
@@ -30,8 +33,8 @@ export class ClientStream {
   readonly receive: Receiver = (piece, candidate, decision) => {
     if (this.#raw.destroyed) throw gone();
     if (!this.hasBegun) this.#begin(candidate, decision);
-    let isTaken = piece.bytes.length === 0 || this.#raw.write(piece.bytes);
-    if (this.#wantsUsage && piece.usageBytes) isTaken = this.#raw.write(piece.usageBytes);
+    let isTaken = piece.bytes.length === 0 || this.#raw.write(this.#redactor.hideInBytes(piece.bytes));
+    if (this.#wantsUsage && piece.usageBytes) isTaken = this.#raw.write(this.#redactor.hideInBytes(piece.usageBytes));
     return isTaken ? undefined : this.#untilRead();
   };
 

@@ -2,6 +2,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { Redactor } from '../redactor.ts';
 import type { Answer, Router } from '../router/router.ts';
 import type { Backend, Operation } from '../router/types.ts';
 import { costHeader, costText, routeHeaders } from './answer-headers.ts';
@@ -71,9 +72,9 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
       defaultPriority: parts.config.routing.priority,
       timeLimitMs: parts.config.server.requestTimeoutMs,
     });
-    if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs);
+    if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs, parts.config.redactor);
     const result = await parts.router.run(request, ticket.signal, stream?.receive);
-    if (!stream) return sendWhole(reply, result);
+    if (!stream) return sendWhole(reply, result, parts.config.redactor);
     stream.end(result);
     return reply;
   } catch (error) {
@@ -89,7 +90,7 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
   }
 }
 
-function sendWhole(reply: FastifyReply, answer: Answer) {
+function sendWhole(reply: FastifyReply, answer: Answer, redactor: Redactor) {
   const last = answer.attempts.at(-1);
   return reply
     .headers({
@@ -98,5 +99,5 @@ function sendWhole(reply: FastifyReply, answer: Answer) {
       'x-tandem-attempts': String(answer.attempts.length),
     })
     .type('application/json; charset=utf-8')
-    .send(answer.body);
+    .send(answer.body && redactor.hideInBytes(answer.body));
 }

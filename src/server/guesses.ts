@@ -13,13 +13,7 @@ export class GuessLimiter {
   /** Random, so that nobody can choose an address that shares a key with somebody else's. */
   readonly #salt = randomBytes(32);
 
-  /** How long the address has to wait before it may guess again, in milliseconds; null: it may. */
-  async waitMs(ip: string): Promise<number | null> {
-    const state = await this.#limiter.get(this.#keyOf(ip));
-    return state && state.consumedPoints > perMinute ? state.msBeforeNext : null;
-  }
-
-  /** Counts a wrong one. As `waitMs`, after it. */
+  /** Counts a wrong one. Returns how long the address has to wait before the next, in milliseconds; null: not at all. */
   async count(ip: string): Promise<number | null> {
     return this.#limiter.consume(this.#keyOf(ip)).then(
       () => null,

@@ -80,6 +80,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
   const limits = { ...usualLimits, ...parts.limits };
   const load = new Load({ requests: maxConcurrentRequests, bodyBytes: bodiesAtOnce * maxBodyBytes });
   const access = new Access({ tokens, oauth: oauth && new JwtVerifier(oauth, parts.clock), host });
+  const mayStay = (principal: Principal) => access.mayStay(principal);
   const healthOf = (backend: string) => parts.health.of(backend);
   const metrics = new Metrics({
     backends: parts.backends,
@@ -119,12 +120,8 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     done();
   });
   app.addHook('onRequest', checkHostAndOrigin(rulesFor(host, config)));
+  app.addHook('onRequest', refuseUnknownRoute);
   app.setErrorHandler((error, request, reply) => sendError(request, reply, error));
-  app.setNotFoundHandler(({ method, url }) => {
-    throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
-      next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
-    });
-  });
   if (oauth) await app.register(protectedResource, { oauth });
   await app.register(status({ load, backends: parts.backends, healthOf, checkLedger: () => parts.reports.budget() }));
   await app.register(async (guarded) => {
@@ -134,7 +131,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     );
     const { unreadMs } = limits;
     await guarded.register(gateway({ ...parts, load, unreadMs, observe: metrics.request }), { prefix: '/v1' });
-    await guarded.register(mcpOverHttp({ ...parts, principalOf, limits: { bodyBytes: maxBodyBytes } }));
+    await guarded.register(mcpOverHttp({ ...parts, principalOf, mayStay, limits: { bodyBytes: maxBodyBytes } }));
   });
 
   return {
@@ -158,6 +155,14 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
       clearTimeout(cut);
     },
   };
+}
+
+/** Not in the handler of what is not found: that comes after the body, and nobody asked who sends it. */
+async function refuseUnknownRoute({ is404, method, url }: FastifyRequest): Promise<void> {
+  if (!is404) return;
+  throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
+    next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
+  });
 }
 
 /** The address that it listens on is a name of its own, unless that stands for all addresses. */

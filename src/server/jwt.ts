@@ -15,6 +15,9 @@ const timeoutMs = 5_000;
 /** After a failure the issuer is left alone for so long. */
 const pauseMs = 5_000;
 
+/** Of the ids of principals that come with access tokens. */
+export const subjectPrefix = 'oauth:';
+
 type Keys = ReturnType<typeof createRemoteJWKSet>;
 
 export function looksLikeJwt(bearer: string): boolean {
@@ -136,7 +139,7 @@ function toPrincipal(payload: JWTPayload): Principal {
   const given = [payload.scope, payload.scp].flatMap(wordsOf);
   const name = [payload.preferred_username, payload.email].find(isPlain) ?? sub;
   return {
-    id: `oauth:${sub}`,
+    id: subjectPrefix + sub,
     name,
     scopes: new Set(scopes.filter((scope) => given.includes(scope))),
     budget: null,

@@ -35,6 +35,8 @@ export interface McpOverHttpOptions {
   createSession(principal: Principal): HttpMcpSession;
   /** Who asks; a hook before has made sure that it is somebody. */
   principalOf(request: FastifyRequest): Principal;
+  /** False when a principal would not be let in again: a token that was revoked. Its sessions end. */
+  mayStay(principal: Principal): Promise<boolean>;
   clock: Clock;
   log: Log;
   limits?: Partial<McpOverHttpLimits>;
@@ -73,7 +75,7 @@ export function mcpOverHttp(options: McpOverHttpOptions): FastifyPluginAsync {
     addStreamableHttp(app, shared);
     addOldSse(app, shared);
     dropUnusedConnections(app);
-    void sessions.watch();
+    void sessions.watch(options.mayStay);
     // Before the server waits for its connections: a stream would hold it up for ever.
     app.addHook('preClose', () => sessions.closeAll());
   };
@@ -83,6 +85,9 @@ function addStreamableHttp(app: FastifyInstance, shared: Shared): void {
   const bodyLimit = shared.limits.bodyBytes;
   app.post('/mcp', { bodyLimit }, async (request, reply) => {
     if (request.body === undefined) return refuse(reply, 400, -32700, 'Parse error: the body is empty.');
+    // A batch would be a single request to every limit. MCP took batches up in 2025-03 and gave them up in 2025-06.
+    if (Array.isArray(request.body))
+      return refuse(reply, 400, -32600, 'Invalid Request: batches are not taken. Send each message by itself.');
     if (request.headers['mcp-session-id'] === undefined && isInitializeRequest(request.body))
       return open(shared, request, reply);
     const session = findStreamable(shared, request, reply);
@@ -132,7 +137,7 @@ async function open(shared: Shared, request: FastifyRequest, reply: FastifyReply
     },
   });
   const connection = { kind: 'streamable' as const, transport, events };
-  const entry = { id, principalId: principal.id, connection, close: () => mcp.close() };
+  const entry = { id, principal, connection, close: () => mcp.close() };
   sessions.add(entry);
   mcp.onClose = () => sessions.forget(id);
   try {
@@ -179,7 +184,7 @@ function addOldSse(app: FastifyInstance, shared: Shared): void {
     const raw = hijack(reply);
     const transport = new SSEServerTransport(`${app.prefix}/messages`, raw);
     const id = transport.sessionId;
-    sessions.add({ id, principalId: principal.id, connection: { kind: 'sse', transport }, close: () => mcp.close() });
+    sessions.add({ id, principal, connection: { kind: 'sse', transport }, close: () => mcp.close() });
     mcp.onClose = () => sessions.forget(id);
     holdUntilClosed(sessions, id, raw);
     startKeepAlive(raw, limits.keepAliveMs);

@@ -10,10 +10,15 @@ export interface SessionLimits {
   idleMs: number;
 }
 
+/** A session idle for so long may be taken from its principal, for another one of the same principal. */
+const leftBehindMs = 60_000;
+/** How often it is asked whether principals may still be here; with what that rests on, within five seconds. */
+const recheckMs = 1_500;
+
 /** A client's connection as the registry sees it. */
 export interface SessionEntry<Connection> {
   readonly id: string;
-  readonly principalId: string;
+  readonly principal: Principal;
   readonly connection: Connection;
   /** Ends what runs in it. */
   close(): Promise<void>;
@@ -54,8 +59,8 @@ export class McpSessions<Connection> {
     this.expire();
     const { sessions, sessionsPerPrincipal } = this.#limits;
     const all = [...this.#known.values()];
-    const own = all.filter(({ principalId }) => principalId === principal.id);
-    if (own.length >= sessionsPerPrincipal)
+    const own = all.filter((known) => known.principal.id === principal.id);
+    if (own.length >= sessionsPerPrincipal && !this.#endLeftBehind(own))
       return { reason: `You have ${sessionsPerPrincipal} MCP sessions open.`, ...this.#nextRoom(own) };
     if (all.length >= sessions) return { reason: `All ${sessions} MCP sessions are taken.`, ...this.#nextRoom(all) };
     return null;
@@ -63,14 +68,17 @@ export class McpSessions<Connection> {
 
   add(entry: SessionEntry<Connection>): void {
     this.#known.set(entry.id, { ...entry, openStreams: 0, idleSinceMs: this.#clock.nowMs() });
-    this.#log.debug({ principal: entry.principalId, sessions: this.size }, 'an MCP session was opened');
+    this.#log.debug({ principal: entry.principal.id, sessions: this.size }, 'an MCP session was opened');
   }
 
-  /** Undefined as well when it has expired or is somebody else's: nobody learns which ids exist. */
+  /**
+   * Undefined as well when it has expired or is somebody else's: nobody learns which ids exist. It keeps the scopes
+   * with which it began, so who comes with others, such as a later access token has, needs a session of their own.
+   */
   find(id: string, principal: Principal): SessionEntry<Connection> | undefined {
     this.expire();
     const known = this.#known.get(id);
-    return known?.principalId === principal.id ? known : undefined;
+    return known && isSame(known.principal, principal) ? known : undefined;
   }
 
   /** Counts a request or stream as open; call what it returns when it is over. */
@@ -94,27 +102,44 @@ export class McpSessions<Connection> {
     const now = this.#clock.nowMs();
     for (const known of this.#known.values()) {
       if (known.openStreams > 0 || now - known.idleSinceMs < this.#limits.idleMs) continue;
-      this.#log.info({ principal: known.principalId }, 'an idle MCP session was closed');
+      this.#log.info({ principal: known.principal.id }, 'an idle MCP session was closed');
       void this.#end(known);
     }
   }
 
-  /** Forgets idle sessions also when nobody asks for any, until `closeAll`. */
-  async watch(): Promise<void> {
+  /**
+   * Until `closeAll`: forgets idle sessions also when nobody asks for any, and ends those of principals who may not be
+   * here any more. Nobody asks for them either, but what runs in them goes on, and so do their streams.
+   */
+  async watch(mayStay: (principal: Principal) => Promise<boolean>): Promise<void> {
     const { signal } = this.#stopped;
     while (!signal.aborted) {
       try {
-        await this.#clock.sleep(this.#limits.idleMs / 4, signal);
+        await this.#clock.sleep(recheckMs, signal);
       } catch {
         return;
       }
       this.expire();
+      await this.#endUnwelcome(mayStay);
     }
   }
 
   async closeAll(): Promise<void> {
     this.#stopped.abort();
     await Promise.all([...this.#known.values()].map((known) => this.#end(known)));
+  }
+
+  async #endUnwelcome(mayStay: (principal: Principal) => Promise<boolean>): Promise<void> {
+    for (const known of [...this.#known.values()]) {
+      try {
+        if (await mayStay(known.principal)) continue;
+      } catch (error) {
+        this.#log.warn({ error }, 'could not find out whether MCP sessions may go on');
+        return;
+      }
+      this.#log.info({ principal: known.principal.id }, 'an MCP session was closed: its token holds no longer');
+      void this.#end(known);
+    }
   }
 
   async #end(known: Known<Connection>): Promise<void> {
@@ -126,9 +151,23 @@ export class McpSessions<Connection> {
     }
   }
 
+  /** Many clients leave without a word. Of these sessions, all of one principal, the one idle longest makes room. */
+  #endLeftBehind(own: readonly Known<Connection>[]): boolean {
+    const idle = own.filter(({ openStreams }) => openStreams === 0);
+    const [oldest] = idle.toSorted((one, other) => one.idleSinceMs - other.idleSinceMs);
+    if (!oldest || this.#clock.nowMs() - oldest.idleSinceMs < leftBehindMs) return false;
+    void this.#end(oldest);
+    return true;
+  }
+
   #nextRoom(sessions: readonly Known<Connection>[]): { retryAfterSeconds: number } {
     const idleSince = sessions.filter(({ openStreams }) => openStreams === 0).map(({ idleSinceMs }) => idleSinceMs);
     const waitMs = Math.min(60_000, ...idleSince.map((since) => since + this.#limits.idleMs - this.#clock.nowMs()));
     return { retryAfterSeconds: Math.max(1, Math.ceil(waitMs / 1_000)) };
   }
+}
+
+function isSame(one: Principal, other: Principal): boolean {
+  const isAsWide = one.scopes.size === other.scopes.size && [...one.scopes].every((scope) => other.scopes.has(scope));
+  return one.id === other.id && isAsWide;
 }

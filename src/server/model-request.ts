@@ -31,8 +31,7 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
   const { fields } = json;
   const stream = flag(fields, 'stream') && call.operation !== 'embeddings';
   const options = isRecord(fields.stream_options) ? fields.stream_options : {};
-  const streamOptions = JSON.stringify({ ...options, include_usage: true });
-  const limit = limitField(fields);
+  const streamOptions = stream ? withUsage(json) : '';
   const { backend, model, priority } = parseModelName(requireModel(fields));
   const request: ModelRequest = {
     id: call.id,
@@ -43,7 +42,7 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
     priority: priority ?? call.defaultPriority,
     backend,
     model,
-    maxTokens: call.operation === 'embeddings' ? 0 : limit && wholeNumber(fields, limit, 1),
+    maxTokens: call.operation === 'embeddings' ? 0 : maxTokensOf(fields),
     choices: choicesOf(call.operation, fields),
     stream,
     timeLimitMs: call.timeLimitMs,
@@ -52,10 +51,16 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
       json.with({
         model: JSON.stringify(candidate.model),
         ...(stream && { stream_options: streamOptions }),
-        ...(begun && continuing(json, candidate, begun, limit)),
+        ...(begun && continuing(json, candidate, begun)),
       }),
   };
   return { request, wantsUsage: options.include_usage === true };
+}
+
+/** The caller's own options as they stand, for what is written again may be too deep for that; and usage is asked for. */
+function withUsage(json: JsonText): string {
+  const own = isRecord(json.fields.stream_options) ? json.rawOf('stream_options') : undefined;
+  return new JsonText(own ?? '{}').with({ include_usage: 'true' });
 }
 
 function parse(text: string): JsonText {
@@ -68,16 +73,29 @@ function parse(text: string): JsonText {
   }
 }
 
+const longestModelName = 500;
+
 function requireModel({ model }: JsonText['fields']): string {
+  // Errors repeat it.
+  if (typeof model === 'string' && model.length > longestModelName)
+    throw new AppError('invalid_input', `The field "model" is longer than ${longestModelName} characters.`);
   if (typeof model === 'string' && model !== '') return model;
   throw new AppError('invalid_input', 'The field "model" is missing.', {
     next: `Give ${routedNames[0]}, a model id or "backend/model"; GET /v1/models lists them.`,
   });
 }
 
-function limitField(fields: JsonText['fields']): 'max_completion_tokens' | 'max_tokens' | undefined {
-  if (fields.max_completion_tokens != null) return 'max_completion_tokens';
-  return fields.max_tokens == null ? undefined : 'max_tokens';
+const limitFields = ['max_completion_tokens', 'max_tokens'] as const;
+
+/** Those that are given: some servers know only one of them, and which one this will be is not known yet. */
+function limitsIn(fields: JsonText['fields']): readonly (typeof limitFields)[number][] {
+  return limitFields.filter((name) => fields[name] != null);
+}
+
+/** The most that an answer can be long. */
+function maxTokensOf(fields: JsonText['fields']): number | undefined {
+  const limits = limitsIn(fields).map((name) => wholeNumber(fields, name, 1));
+  return limits.length > 0 ? Math.max(...limits) : undefined;
 }
 
 function wholeNumber(fields: JsonText['fields'], name: string, least: number, most = 10_000_000): number {
@@ -86,9 +104,13 @@ function wholeNumber(fields: JsonText['fields'], name: string, least: number, mo
   throw new AppError('invalid_input', `The field "${name}" must be a whole number from ${least} to ${most}.`);
 }
 
-/** How many answers will come: `n` to each prompt, and plain completions may have several prompts. */
+/** How many answers are paid for: `n` to each prompt, or `best_of`; plain completions may have several prompts. */
 function choicesOf(operation: Operation, fields: JsonText['fields']): number {
-  const each = fields.n == null ? 1 : wholeNumber(fields, 'n', 1, 128);
+  const n = fields.n == null ? 1 : wholeNumber(fields, 'n', 1, 128);
+  const bestOf = operation !== 'completions' || fields.best_of == null ? n : wholeNumber(fields, 'best_of', 1, 128);
+  if (bestOf > n && fields.stream === true)
+    throw new AppError('invalid_input', 'The best of several answers ("best_of") cannot be streamed.');
+  const each = Math.max(n, bestOf);
   const { prompt } = fields;
   const isList = operation === 'completions' && Array.isArray(prompt) && typeof prompt[0] !== 'number';
   return isList ? each * prompt.length : each;
@@ -107,9 +129,16 @@ function messagesOf(operation: Operation, fields: JsonText['fields']): Message[]
   const wellFormed =
     Array.isArray(messages) &&
     messages.length > 0 &&
-    messages.every((message) => isRecord(message) && typeof message.role === 'string');
+    messages.every((message) => isRecord(message) && typeof message.role === 'string' && isContent(message.content));
   if (wellFormed) return messages as Message[];
-  throw new AppError('invalid_input', 'The field "messages" must be a list of {role, content}, not empty.');
+  throw new AppError('invalid_input', 'The field "messages" must be a list of {role, content}, not empty.', {
+    next: 'Content is a text, or a list of parts such as {"type": "text", "text": "..."}.',
+  });
+}
+
+/** A text, or a list of objects. What else it is, such as nothing beside tool calls, is left to the provider. */
+function isContent(content: unknown): boolean {
+  return !Array.isArray(content) || content.every(isRecord);
 }
 
 /** A list of lists of tokens is the deepest there is. */
@@ -132,17 +161,13 @@ function definitionsOf(json: JsonText): string | undefined {
 }
 
 /** The fields that make a server go on with a text: the text as the assistant's last message, and less room for more. */
-function continuing(
-  json: JsonText,
-  { maxTokens }: Candidate,
-  { text, prefill }: Begun,
-  limit: string | undefined,
-): Record<string, string> {
+function continuing(json: JsonText, { maxTokens }: Candidate, { text, prefill }: Begun): Record<string, string> {
   const messages = (json.rawOf('messages') ?? '[]').trimEnd();
   const message = JSON.stringify({ role: 'assistant', content: text });
+  const left = String(Math.max(1, maxTokens - estimateTokens(text)));
   return {
     messages: `${messages.slice(0, -1)},${message}]`,
-    ...(limit && { [limit]: String(Math.max(1, maxTokens - estimateTokens(text))) }),
+    ...Object.fromEntries(limitsIn(json.fields).map((name) => [name, left])),
     ...(prefill === 'vllm' && { continue_final_message: 'true', add_generation_prompt: 'false' }),
   };
 }

@@ -35,6 +35,8 @@ export function challengeFor(
   error: AppError,
   { oauth, bearer, reached }: { oauth: OAuthConfig | null; bearer: boolean; reached: Reached },
 ): string | null {
+  // A provider's refusal of our key is no word about the caller's: clients would throw theirs away.
+  if (error.httpStatus !== undefined) return null;
   const isMissingScope = error.code === 'forbidden' && error.scope !== undefined;
   if (error.code !== 'unauthorized' && !isMissingScope) return null;
   const facts = {

@@ -130,6 +130,13 @@ export class TokenBook {
     return [...this.#known.values()].some(({ token }) => isLive(token, nowMs));
   }
 
+  /** Whether this one, by its id, still lets its holder in. */
+  async isLive(id: string): Promise<boolean> {
+    await this.#refresh(freshMs);
+    const known = [...this.#known.values()].find(({ token }) => token.id === id);
+    return known !== undefined && isLive(known.token, this.#clock.nowMs());
+  }
+
   async authenticate(secret: string): Promise<Authentication> {
     if (!secretForm.test(secret)) return { refused: 'malformed' };
     const hash = hashOf(secret);

@@ -16,6 +16,7 @@ export async function startConformanceServer(): Promise<{ url: string; close(): 
     mcpOverHttp({
       createSession: createFixtureSession,
       principalOf: () => localPrincipal,
+      mayStay: async () => true,
       clock: systemClock,
       log: createLog('warn', new Redactor()),
     }),

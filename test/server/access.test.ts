@@ -160,15 +160,14 @@ describe('a bearer', () => {
     expect(await come(`Bearer ${secret}`)).toMatchObject({ id: token.id });
   });
 
-  it('counts as a guess when it is a wrong access token, and the address then waits with any access token', async () => {
+  it('counts as a guess when it is a wrong access token, which holds up nobody with a right one', async () => {
     const { come, issuer } = await openDoorWithOAuth();
     const right = `Bearer ${await issuer.issue()}`;
     const other = `Bearer ${await issuer.issue({ aud: 'https://other.example' })}`;
     for (let tried = 0; tried < 10; tried += 1)
       expect(await refusalOf(come(other))).toMatchObject({ code: 'unauthorized' });
     expect(await refusalOf(come(other))).toMatchObject({ code: 'rate_limited' });
-    expect(await refusalOf(come(right))).toMatchObject({ code: 'rate_limited' });
-    expect(await come(right, { ip: '10.0.0.2' })).toMatchObject({ id: 'oauth:ada' });
+    expect(await come(right)).toMatchObject({ id: 'oauth:ada' });
   });
 
   it('is no guess when it is missing: clients come without one to learn what is needed', async () => {

@@ -63,6 +63,7 @@ export async function startHttpWorld(options: HttpWorldOptions = {}): Promise<Ht
         return counted;
       },
       principalOf: ({ headers }) => ({ ...localPrincipal, id: String(headers['x-test-principal'] ?? 'local') }),
+      mayStay: async () => true,
       clock,
       log: world.app.log,
       limits,

@@ -39,7 +39,7 @@ export function readChunk(who: string, json: unknown): Chunk {
 export function readWhole(who: string, operation: Operation, json: unknown): Chunk {
   const chunk = readChunk(who, json);
   const list = (json as Record<string, unknown>)[operation === 'embeddings' ? 'data' : 'choices'];
-  if (!Array.isArray(list) || list.length === 0) throw notCompletion(who);
+  if (!Array.isArray(list) || list.length === 0 || !list.every(isRecord)) throw notCompletion(who);
   return chunk;
 }
 

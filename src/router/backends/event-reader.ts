@@ -1,5 +1,5 @@
 import { createParser } from 'eventsource-parser';
-import type { AppError } from '../../errors.ts';
+import { AppError } from '../../errors.ts';
 import { parseJson } from '../../http.ts';
 import type { Piece } from '../types.ts';
 import { type Chunk, readChunk } from './chunk.ts';
@@ -7,6 +7,8 @@ import { type Chunk, readChunk } from './chunk.ts';
 const newline = 10;
 const carriageReturn = 13;
 const nothing = Buffer.alloc(0);
+/** Each piece of an event is copied again when the next one comes; an image in one event is smaller than this. */
+const longestEventBytes = 8_000_000;
 
 /**
  * Reads an event stream by whole events, and keeps their bytes, so that they can be passed on as they came. Each is
@@ -52,6 +54,10 @@ export class EventReader {
       if (this.failure || this.done) break;
     }
     this.#rest = all.subarray(start);
+    if (this.#rest.length > longestEventBytes) {
+      this.#rest = nothing;
+      this.failure ??= new AppError('upstream_invalid', `${this.#who} sent an event without end.`);
+    }
     return piece.build();
   }
 
