@@ -123,6 +123,7 @@ export class OpenAiBackend implements Backend {
     if (!call.stream) throw this.#invalid('answered with a stream where none was asked for');
     const reader = new EventReader(this.#who, call.choices);
     const pace = new Pace(watch, reader, this.#config);
+    const receipt = new Receipt(sink);
     const settle = () => {
       if (reader.failure) throw reader.failure;
       if (pace.isEndless) throw this.#invalid('did not stop sending');
@@ -132,7 +133,7 @@ export class OpenAiBackend implements Backend {
       await eachChunk(response.body, (bytes) => {
         const piece = reader.read(bytes);
         pace.heard(bytes, piece);
-        const wait = piece ? sink(piece) : undefined;
+        const wait = piece ? receipt.pass(piece) : undefined;
         if (wait) {
           watch.rest();
           return wait.then(settle);
@@ -141,11 +142,12 @@ export class OpenAiBackend implements Backend {
         return undefined;
       });
       const last = reader.end();
-      if (last) await sink(last);
+      if (last) await receipt.pass(last);
       if (reader.failure) throw reader.failure;
     } catch (error) {
-      // Once the answer is whole, only its goodbye is missing.
-      if (!reader.isWhole) throw error instanceof AppError || watch.signal.aborted ? error : this.#cut(error);
+      // Once the answer is whole and taken, only its goodbye is missing.
+      if (receipt.isRefused || !reader.isWhole)
+        throw error instanceof AppError || watch.signal.aborted ? error : this.#cut(error);
     } finally {
       response.body.destroy();
     }
@@ -219,6 +221,29 @@ const pathOf: Record<Operation, string> = {
 export function createAgent(): Agent {
   // The time-outs are ours, per call and to the millisecond; undici's own would be a second, coarser opinion.
   return new Agent({ headersTimeout: 0, bodyTimeout: 0, connections: 512 });
+}
+
+/** Hands pieces over, and knows whether one was refused. */
+class Receipt {
+  isRefused = false;
+  readonly #sink: Sink;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  pass(piece: Piece): Promise<void> | undefined {
+    try {
+      return this.#sink(piece)?.catch((error: unknown) => this.#refuse(error));
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  #refuse(error: unknown): never {
+    this.isRefused = true;
+    throw error;
+  }
 }
 
 /** How much a stream has sent, and what is expected of it next. */
