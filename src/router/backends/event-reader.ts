@@ -7,6 +7,8 @@ import { type Chunk, readChunk } from './chunk.ts';
 const newline = 10;
 const carriageReturn = 13;
 const nothing = Buffer.alloc(0);
+/** A blank line is at most CR LF CR LF; so much of it can have come without its last byte. */
+const mostOfEnd = 3;
 
 /**
  * Reads an event stream by whole events, and keeps their bytes, so that they can be passed on as they came. Each is
@@ -27,8 +29,10 @@ export class EventReader {
   readonly #choices: number;
   /** Some servers give the reason of a choice more than once. */
   readonly #finished = new Set<number>();
-  /** The beginning of an event whose end has not arrived. */
-  #rest: Buffer = nothing;
+  /** The beginning of an event whose end has not arrived, in the parts in which it came. */
+  #rest: Buffer[] = [];
+  /** The last bytes of it: an end may have begun there. */
+  #tail: Buffer = nothing;
 
   constructor(who: string, choices: number) {
     this.#who = who;
@@ -41,17 +45,24 @@ export class EventReader {
   }
 
   read(bytes: Buffer): Piece | null {
-    if (this.done) return null;
-    const all = this.#rest.length > 0 ? Buffer.concat([this.#rest, bytes]) : bytes;
+    if (this.done || bytes.length === 0) return null;
+    const seam = this.#tail.length > 0 ? Buffer.concat([this.#tail, bytes]) : bytes;
+    if (endOfEvent(seam, 0) < 0) {
+      this.#rest.push(bytes);
+      this.#tail = seam.subarray(-mostOfEnd);
+      return null;
+    }
+    const all = this.#rest.length > 0 ? Buffer.concat([...this.#rest, bytes]) : bytes;
     const piece = new PieceBuilder();
     let start = 0;
-    // What was left over before has no end of an event in it, but may have the first half of one.
-    for (let end = endOfEvent(all, Math.max(0, this.#rest.length - 3)); end >= 0; end = endOfEvent(all, start)) {
+    for (let end = endOfEvent(all, all.length - seam.length); end >= 0; end = endOfEvent(all, start)) {
       this.#take(all.subarray(start, end), piece);
       start = end;
       if (this.failure || this.done) break;
     }
-    this.#rest = all.subarray(start);
+    const rest = all.subarray(start);
+    this.#rest = rest.length > 0 ? [rest] : [];
+    this.#tail = rest.subarray(-mostOfEnd);
     return piece.build();
   }
 
