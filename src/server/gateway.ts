@@ -74,7 +74,7 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
     });
     if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs);
     const result = await parts.router.run(request, ticket.signal, stream?.receive);
-    if (!stream) return sendWhole(reply, result);
+    if (!stream) return sendWhole(reply, result, parts.unreadMs);
     stream.end(result);
     return reply;
   } catch (error) {
@@ -90,7 +90,8 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
   }
 }
 
-function sendWhole(reply: FastifyReply, answer: Answer) {
+function sendWhole(reply: FastifyReply, answer: Answer, unreadMs: number) {
+  reply.raw.setTimeout(unreadMs);
   const last = answer.attempts.at(-1);
   return reply
     .headers({
