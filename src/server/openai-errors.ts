@@ -71,10 +71,11 @@ function codeOf({ code }: AppError): string {
   return openAiCodes[code] ?? code;
 }
 
-/** A key or balance that a provider refused is our owner's to mend, not the caller's: for the caller it is a 502. */
+/** A key, balance or address that a provider refused is our owner's to mend: for the caller it is a 502. */
 function statusOf(error: AppError): number {
   const fromProvider = error.httpStatus !== undefined;
   if (fromProvider && ['unauthorized', 'forbidden', 'quota_exceeded'].includes(error.code)) return 502;
+  if (error.httpStatus !== undefined && error.httpStatus < 400) return 502;
   if (error.httpStatus !== undefined && passedOn.includes(error.httpStatus)) return error.httpStatus;
   return statusByCode[error.code] ?? 500;
 }
