@@ -9,6 +9,8 @@ const firstCooldownMs = 5_000;
 const longestCooldownMs = 20_000;
 /** A refused key does not heal by itself; the person may put in a new one. */
 const rejectedKeyCooldownMs = 30_000;
+/** Some mean a date when they say seconds; no such slip should cost a backend for ever. */
+const longestRestMs = 24 * 3_600_000;
 /** A provider that says "too many requests" without saying how long. */
 const rateLimitCooldownMs = 1_000;
 /** While a backend is down one call in so long a time finds out whether it is back, whoever else comes. */
@@ -103,7 +105,7 @@ export class HealthBook {
     breaker.failedAtMs = this.#clock.nowMs();
     const [reason, forMs] = this.#verdict(breaker, error);
     if (reason === null) return;
-    const untilMs = this.#clock.nowMs() + forMs;
+    const untilMs = this.#clock.nowMs() + Math.min(forMs, longestRestMs);
     const askedToWait = error.code === 'rate_limited' || error.retryAfterMs !== undefined;
     if (askedToWait) breaker.restUntilMs = Math.max(breaker.restUntilMs, untilMs);
     breaker.reason = reason;
