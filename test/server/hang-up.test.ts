@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest';
 import { startGateway } from '../support/gateway.ts';
 import { waitFor } from '../support/process.ts';
 import { rawConnection, rawPost } from '../support/raw-http.ts';
-import { beginStream, chunk, events, finish, role, startUpstream, type Upstream } from '../support/upstream.ts';
+import {
+  beginStream,
+  chunk,
+  events,
+  finish,
+  role,
+  sendJson,
+  startUpstream,
+  type Upstream,
+} from '../support/upstream.ts';
 
 const chat = '/v1/chat/completions';
 const messages = [{ role: 'user', content: 'Hi' }];
@@ -133,7 +142,42 @@ describe('a caller who does not read', () => {
   });
 });
 
+describe('a caller who does not read a whole answer', () => {
+  it('for too long is hung up on', async () => {
+    const content = 'x'.repeat(25_000_000);
+    const { gateway } = await gatewayTo(
+      ({ response }) => sendJson(response, 200, { choices: [{ message: { content }, finish_reason: 'stop' }] }),
+      { unreadMs: 400 },
+    );
+    const connection = await rawConnection(gateway.port);
+    connection.socket.pause();
+    connection.socket.write(rawPost(chat, JSON.stringify({ model: 'm', messages })));
+    await gateway.settled(1);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    connection.socket.resume();
+    await connection.closed;
+    expect(connection.received().length).toBeLessThan(content.length);
+  });
+});
+
 describe('a provider that does not end', () => {
+  it('in the time for a request, is left, and the stream ends with an error', async () => {
+    const upstream = await startUpstream(({ response }) => {
+      beginStream(response);
+      const beat = setInterval(() => response.write(events(chunk({ content: 'word ' }))), 50);
+      response.on('close', () => clearInterval(beat));
+    });
+    const gateway = await startGateway({
+      backends: [{ id: 'one', models: ['m'], baseUrl: upstream.url }],
+      rest: { server: { requestTimeoutMs: 1_000 } },
+    });
+    const text = await (await gateway.chat({ model: 'm', stream: true })).text();
+    expect(text).toContain('"code":"deadline_exceeded"');
+    expect(text).not.toContain('[DONE]');
+    expect(upstream.requests).toHaveLength(1);
+    expect((await gateway.settled(1))[0]).toMatchObject({ error_code: 'deadline_exceeded', usage_source: 'estimate' });
+  });
+
   it('is cut, and the stream ends with an error', async () => {
     const { gateway, upstream } = await gatewayTo(({ response }) => {
       beginStream(response);

@@ -103,14 +103,27 @@ describe('a gateway that closes', () => {
     const closing = gateway.close();
     await idle.closed;
     await expect(fetch(`${gateway.origin}/v1/models`)).rejects.toThrow();
-    // On a connection that is still open.
-    busy.socket.write(rawPost(chat, body));
     await closing;
     process.stderr.write(`closed ${(performance.now() - startedAt).toFixed(0)} ms after it was told to\n`);
     expect(performance.now() - startedAt).toBeLessThan(8_000);
-    const [first = '', second = ''] = busy.received().split('[DONE]');
+    expect(busy.received()).toMatch(/15 .*\[DONE\]/s);
+    expect(upstream.requests).toHaveLength(1);
+  });
+
+  it('refuses what comes on a connection that is still open', async () => {
+    const upstream = await slow(15);
+    const backends = [{ id: 'one', models: ['m'], baseUrl: upstream.url }];
+    const gateway = await startGateway({ backends, rest: { server: { shutdownGraceMs: 10_000 } } });
+    const body = JSON.stringify({ model: 'm', messages, stream: true });
+    const { socket, received, closed } = await rawConnection(gateway.port);
+    socket.write(rawPost(chat, body));
+    await waitFor(() => received().includes('data: '), 'the beginning');
+    const closing = gateway.close();
+    socket.write(rawPost(chat, body));
+    await Promise.all([closing, closed]);
+    const [first = '', second = ''] = received().split('[DONE]');
     expect(first).toContain('15 ');
-    if (second.includes('HTTP/1.1')) expect(second).toMatch(/HTTP\/1.1 503 .*"code":"overloaded"/s);
+    expect(second).toMatch(/HTTP\/1.1 503 .*retry-after: 1.*"code":"overloaded"/is);
     expect(upstream.requests).toHaveLength(1);
   });
 
