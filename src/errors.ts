@@ -76,9 +76,14 @@ export class AppError extends Error {
 
   /** What happened, then what to do next: the form in which people and models read it. */
   get text(): string {
-    const next = this.next ?? (this.isRetryable ? 'Try again in a moment.' : '');
+    const next = this.next ?? (this.isRetryable ? `Try again ${this.#when}.` : '');
     const gap = next === '' || this.message.endsWith('\n') ? '' : ' ';
     return this.message + gap + next;
+  }
+
+  get #when(): string {
+    if (this.retryAfterMs === undefined) return 'in a moment';
+    return `in ${Math.max(1, Math.ceil(this.retryAfterMs / 1000))} s`;
   }
 }
 
