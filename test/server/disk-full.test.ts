@@ -10,14 +10,14 @@ import { sendJson, startUpstream, wholeAnswer } from '../support/upstream.ts';
 function smallDisk(): string | null {
   const folder = mkdtempSync(join(tmpdir(), 'tandem-disk-'));
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'ignore' });
+    execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', folder], { stdio: 'ignore' });
   } catch {
     rmSync(folder, { recursive: true });
     return null;
   }
   onTestFinished(() => {
     // Lazily: the ledger may close after this.
-    execFileSync('umount', ['-l', folder]);
+    execFileSync('/bin/umount', ['-l', folder]);
     rmSync(folder, { recursive: true });
   });
   return folder;
