@@ -214,6 +214,22 @@ describe('a provider that is silent', () => {
     expect(second.requests).toHaveLength(1);
   });
 
+  it.each([
+    ['says nothing at all', () => undefined],
+    [
+      'sends only comments',
+      ({ response }) => {
+        beginStream(response);
+        const beat = setInterval(() => response.write(': still here\n\n'), 50);
+        response.on('close', () => clearInterval(beat));
+      },
+    ],
+  ] satisfies [string, Handler][])('and %s is replaced after firstTokenTimeoutMs as well', async (_name, handler) => {
+    const { gateway } = await pair(handler, answers, { firstTokenTimeoutMs: 300 });
+    const answer = await gateway.chat({ model: 'auto', stream: true });
+    expect(answer.headers.get('x-tandem-backend')).toBe('second');
+  });
+
   it('in the middle of a whole answer is noticed after idleTimeoutMs', async () => {
     const { gateway } = await pair(
       ({ response }) => {

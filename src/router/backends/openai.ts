@@ -107,7 +107,9 @@ export class OpenAiBackend implements Backend {
   async send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void> {
     const watch = new Watch(signal, limits.wholeMs, this.#who);
     try {
-      watch.expect(Math.min(limits.firstByteMs, this.#config.timeoutMs), 'did not begin to answer');
+      const { timeoutMs, firstTokenTimeoutMs } = this.#config;
+      const beginMs = call.stream ? Math.min(timeoutMs, firstTokenTimeoutMs) : timeoutMs;
+      watch.expect(Math.min(limits.firstByteMs, beginMs), 'did not begin to answer');
       const response = await this.#request('POST', pathOf[call.operation], call.body, watch.signal);
       const type = String(response.headers['content-type'] ?? '');
       if (type.includes('text/event-stream')) await this.#relayStream(response, call, watch, sink);
