@@ -75,6 +75,10 @@ export class Itinerary {
 
   /** Puts those first that can continue an answer which has begun. */
   prefer(isFirst: (candidate: Candidate) => boolean): void {
+    if (this.#again && !isFirst(this.#again.candidate) && this.#waiting.some(isFirst)) {
+      this.#waiting = [...this.#waiting, this.#again.candidate];
+      this.#again = null;
+    }
     this.#waiting = [...this.#waiting.filter(isFirst), ...this.#waiting.filter((other) => !isFirst(other))];
   }
 

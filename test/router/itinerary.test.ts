@@ -131,6 +131,19 @@ describe('the way of a request', () => {
     expect([1, 2, 3, 4].map(() => nameOf(way.next()))).toEqual(['c/m', 'd/m', 'a/m', 'b/m']);
   });
 
+  it('prefers one that can continue to asking again one that cannot', () => {
+    const way = itineraryOf([a, b, c]);
+    way.next();
+    way.failed(a, fail('upstream_cut'));
+    way.prefer(({ backend }) => backend === 'c');
+    expect([1, 2, 3].map(() => nameOf(way.next()))).toEqual(['c/m', 'b/m', 'a/m']);
+    const nobody = itineraryOf([a, b]);
+    nobody.next();
+    nobody.failed(a, fail('upstream_cut'));
+    nobody.prefer(() => false);
+    expect(nameOf(nobody.next())).toBe('a/m');
+  });
+
   it('ends after eight calls, whatever fails and however', () => {
     const code = fc.constantFrom<ErrorCode>(
       'upstream_unavailable',

@@ -88,6 +88,16 @@ describe('a stream that breaks off', () => {
     expect(rows[0]?.cost_nano_usd).toBeGreaterThan(0);
   });
 
+  it('is continued by one that can, rather than asked again of one that cannot', async () => {
+    const { gateway, first } = await pair(
+      ({ response }) => cutAfter(response, 'one '),
+      ({ response }) => sendStream(response, wholeStream('two')),
+      { one: { maxRetries: 1 }, two: { prefill: 'assistant' } },
+    );
+    expect(await stream(gateway)).toMatchObject({ text: 'one two', done: true });
+    expect(first.requests).toHaveLength(1);
+  });
+
   it('is continued by vLLM, which is told so', async () => {
     const { gateway, second } = await pair(
       ({ response }) => cutAfter(response, 'one '),
