@@ -137,6 +137,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
       const { createHttpServer } = await import('./server/index.ts');
       const server = await createHttpServer({
         config,
+        readOnly: session.readOnly || config.readOnly,
         router,
         backends: () => backends,
         health,

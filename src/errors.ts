@@ -80,14 +80,15 @@ export class AppError extends Error {
 
   /** What happened, then what to do next: the form in which people and models read it. */
   get text(): string {
-    const next = this.next ?? (this.isRetryable ? `Try again ${when(this.retryAfterMs)}.` : '');
+    const next = this.next ?? (this.isRetryable ? `Try again ${this.#when}.` : '');
     const gap = next === '' || this.message.endsWith('\n') ? '' : ' ';
     return this.message + gap + next;
   }
-}
 
-function when(retryAfterMs: number | undefined): string {
-  return retryAfterMs === undefined ? 'in a moment' : `in ${Math.max(1, Math.ceil(retryAfterMs / 1000))} s`;
+  get #when(): string {
+    if (this.retryAfterMs === undefined) return 'in a moment';
+    return `in ${Math.max(1, Math.ceil(this.retryAfterMs / 1000))} s`;
+  }
 }
 
 /** The reason of an aborted signal as an AppError: our own reasons pass through, everything else is a cancellation. */

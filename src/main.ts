@@ -11,7 +11,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const program = new Command('tandem')
   .description(
-    'MCP server on stdio: runs prompts on the cheapest backend that is good enough, rents and returns Lambda Cloud GPUs, and says what all of it costs.',
+    'Runs prompts on the cheapest backend that is good enough, rents and returns Lambda Cloud GPUs, and says what all of it costs: an MCP server on stdio, and with `serve` over HTTP beside an OpenAI-compatible API.',
   )
   .version(version)
   .helpCommand(true)

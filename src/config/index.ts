@@ -22,8 +22,10 @@ export interface BackendConfig {
   apiKey: Secret | null;
   /** Why the backend cannot be used, when a key that it names is not set. */
   unusable: string | null;
-  /** Until the first byte of the answer. */
+  /** Until the first byte of a stream. */
   timeoutMs: number;
+  /** Until the first byte of an answer that is not streamed: it comes when the last token is there. */
+  wholeTimeoutMs: number;
   /** Until the first token of a stream. */
   firstTokenTimeoutMs: number;
   /** Between two pieces of a stream. */
@@ -65,6 +67,7 @@ export type Environment = Record<string, string | undefined>;
 /** Source: the OpenAPI document of Lambda Cloud, `servers`. */
 const lambdaBaseUrl = 'https://cloud.lambda.ai/api/v1';
 const defaultTimeoutMs = 30_000;
+const defaultWholeTimeoutMs = 300_000;
 const defaultFirstTokenTimeoutMs = 60_000;
 const defaultIdleTimeoutMs = 15_000;
 
@@ -207,6 +210,7 @@ function common(entry: Entry, keyEnv: string | undefined, env: Environment, reda
     apiKey: keyEnv && value ? secretFromValue(keyEnv, value, redactor) : null,
     unusable: keyEnv && !value ? `its key is not set (environment variable ${keyEnv})` : null,
     timeoutMs: entry.timeoutMs ?? defaultTimeoutMs,
+    wholeTimeoutMs: entry.timeoutMs ?? defaultWholeTimeoutMs,
     firstTokenTimeoutMs: entry.firstTokenTimeoutMs ?? defaultFirstTokenTimeoutMs,
     idleTimeoutMs: entry.idleTimeoutMs ?? defaultIdleTimeoutMs,
     maxRetries: entry.maxRetries ?? 1,

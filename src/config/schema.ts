@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { IANAZone } from 'luxon';
 import { z } from 'zod';
 import { isLoopback } from '../http.ts';
@@ -35,6 +36,16 @@ function block<Shape extends z.ZodRawShape>(shape: Shape) {
         ? `unknown key ${(issue.keys as string[]).map((key) => `"${key}"`).join(', ')}; allowed: ${allowed}`
         : undefined,
   });
+}
+
+const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
+const networkHelp = `must be an address, a network such as 10.0.0.0/8, or one of ${namedNetworks.join(', ')}`;
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits = '0', ...rest] = text.split('/');
+  const version = isIP(address);
+  const fits = /^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128);
+  return namedNetworks.includes(text) || (version > 0 && fits && rest.length === 0);
 }
 
 const httpUrl = z
@@ -120,7 +131,7 @@ export const fileSchema = block({
   server: block({
     allowedHosts: z.array(z.string().min(1)).default([]),
     allowedOrigins: z.array(httpUrl).default([]),
-    trustedProxies: z.array(z.string().min(1)).default([]),
+    trustedProxies: z.array(z.string().refine(isNetwork, { error: networkHelp })).default([]),
     maxBodyBytes: z.int().min(1_024).max(256_000_000).default(32_000_000),
     maxConcurrentRequests: z.int().min(1).max(100_000).default(512),
     requestTimeoutMs: z.int().min(1_000).max(3_600_000).default(600_000),

@@ -9,10 +9,12 @@ const firstCooldownMs = 5_000;
 const longestCooldownMs = 20_000;
 /** A refused key does not heal by itself; the person may put in a new one. */
 const rejectedKeyCooldownMs = 30_000;
+/** Some mean a date when they say seconds; no such slip should cost a backend for ever. */
+const longestRestMs = 24 * 3_600_000;
 /** A provider that says "too many requests" without saying how long. */
 const rateLimitCooldownMs = 1_000;
-/** What those are told who come while a probe is under way. */
-const probeRetryMs = 1_000;
+/** While a backend is down one call in so long a time finds out whether it is back, whoever else comes. */
+const probeEveryMs = 1_000;
 /** Weight of the newest measurement in the moving averages. */
 const newest = 0.3;
 
@@ -24,6 +26,7 @@ interface Breaker {
   /** Why it opened; null while it never has. */
   reason: string | null;
   probing: boolean;
+  failedAtMs: number;
   /** The backend itself asked to be left alone (429, Retry-After): nothing is sent before that is over. */
   restUntilMs: number;
 }
@@ -54,20 +57,22 @@ export class HealthBook {
   }
 
   /**
-   * Asked before every call. While the breaker is open one call at a time goes through, as a probe; while the backend
+   * Asked before every call. While the breaker is open a call goes through now and then, as a probe; while the backend
    * asked to wait, none. The error says why not, and for how long.
    */
   admit(backend: string): AppError | null {
     const breaker = this.#breakers.get(backend);
     if (!breaker?.reason) return null;
-    const waitMs = breaker.restUntilMs - this.#clock.nowMs();
-    if (waitMs > 0)
+    const nowMs = this.#clock.nowMs();
+    const restMs = breaker.restUntilMs - nowMs;
+    if (restMs > 0)
       return new AppError('rate_limited', `Backend ${backend} asked to wait; it was not asked again yet.`, {
-        retryAfterMs: waitMs,
+        retryAfterMs: restMs,
       });
-    if (breaker.probing)
-      return new AppError('upstream_unavailable', `Backend ${backend} is resting: ${breaker.reason}; being probed.`, {
-        retryAfterMs: probeRetryMs,
+    const isTooSoon = nowMs < Math.min(breaker.openUntilMs, breaker.failedAtMs + probeEveryMs);
+    if (breaker.probing || isTooSoon)
+      return new AppError('upstream_unavailable', `Backend ${backend} is resting: ${breaker.reason}.`, {
+        retryAfterMs: probeEveryMs,
       });
     breaker.probing = true;
     return null;
@@ -92,13 +97,15 @@ export class HealthBook {
       openUntilMs: 0,
       reason: null,
       probing: false,
+      failedAtMs: 0,
       restUntilMs: 0,
     };
     this.#breakers.set(backend, breaker);
     breaker.probing = false;
+    breaker.failedAtMs = this.#clock.nowMs();
     const [reason, forMs] = this.#verdict(breaker, error);
     if (reason === null) return;
-    const untilMs = this.#clock.nowMs() + forMs;
+    const untilMs = this.#clock.nowMs() + Math.min(forMs, longestRestMs);
     const askedToWait = error.code === 'rate_limited' || error.retryAfterMs !== undefined;
     if (askedToWait) breaker.restUntilMs = Math.max(breaker.restUntilMs, untilMs);
     breaker.reason = reason;

@@ -29,6 +29,7 @@ export class Itinerary {
   #again: Leg | null = null;
   #limited: { candidate: Candidate; waitMs: number }[] = [];
   #hasWaited = false;
+  #hasRested = false;
   #legs = 0;
   readonly #retries = new Map<string, number>();
 
@@ -46,7 +47,8 @@ export class Itinerary {
     return leg;
   }
 
-  failed(candidate: Candidate, error: AppError): void {
+  /** `sent`: it was really asked, and not left to rest. */
+  failed(candidate: Candidate, error: AppError, sent = true): void {
     const others = this.#waiting;
     const elsewhere = others.filter((other) => other.backend !== candidate.backend);
     const sameBackend = others.filter((other) => other.backend === candidate.backend);
@@ -63,7 +65,8 @@ export class Itinerary {
         break;
       case 'upstream_unavailable':
       case 'upstream_cut':
-        this.#mayRepeat(candidate, error);
+        if (sent) this.#mayRepeat(candidate, error);
+        else this.#mayWait(candidate, error);
         break;
     }
     // What failed for a whole backend will hardly work for its other models.
@@ -72,6 +75,10 @@ export class Itinerary {
 
   /** Puts those first that can continue an answer which has begun. */
   prefer(isFirst: (candidate: Candidate) => boolean): void {
+    if (this.#again && !isFirst(this.#again.candidate) && this.#waiting.some(isFirst)) {
+      this.#waiting = [...this.#waiting, this.#again.candidate];
+      this.#again = null;
+    }
     this.#waiting = [...this.#waiting.filter(isFirst), ...this.#waiting.filter((other) => !isFirst(other))];
   }
 
@@ -103,6 +110,15 @@ export class Itinerary {
     // Where nobody listens, a moment changes little.
     if (hasOthers && isUnreached(error)) return;
     this.#retries.set(candidate.backend, retries + 1);
+    this.#again = { candidate, waitMs, hasOthers: this.#waiting.length > 0 };
+  }
+
+  /** One that rests is waited for, once, where there is nobody else. */
+  #mayWait(candidate: Candidate, { retryAfterMs = 0 }: AppError): void {
+    const hasOthers = this.#waiting.some((other) => other.backend !== candidate.backend);
+    if (hasOthers || this.#hasRested || retryAfterMs > longestRetryWaitMs) return;
+    this.#hasRested = true;
+    const waitMs = retryAfterMs + firstRetryWaitMs * Math.random();
     this.#again = { candidate, waitMs, hasOthers: this.#waiting.length > 0 };
   }
 

@@ -140,7 +140,7 @@ export class Router {
         };
       }
       if (signal.aborted || endsRequest(error)) throw error;
-      itinerary.failed(candidate, error);
+      itinerary.failed(candidate, error, result.report.sent);
       if (!delivery?.started) continue;
       if (this.#parts.onStreamLoss === 'error' || !delivery.isResumable) throw error;
       itinerary.prefer((other) => this.#backend(other.backend).prefill !== null);
@@ -270,9 +270,11 @@ function failure(attempts: AttemptReport[]): AppError {
   const [first] = attempts;
   if (!first)
     return new AppError('deadline_exceeded', 'The time for this call was over before a model could be asked.');
-  const last = attempts.at(-1)?.error;
-  if (last && attempts.every((attempt) => isSameFailure(attempt, first))) return last;
-  if (!attempts.some(({ sent }) => sent) && first.error) return first.error;
+  const asked = attempts.filter(({ sent }) => sent);
+  const [firstAsked] = asked;
+  if (!firstAsked && first.error) return first.error;
+  const last = asked.at(-1)?.error;
+  if (firstAsked && last && asked.every((attempt) => isSameFailure(attempt, firstAsked))) return last;
   const each = attempts
     .map((attempt) => `${candidateName(attempt)}: ${attempt.error?.message ?? 'failed'}`)
     .join('\n- ');

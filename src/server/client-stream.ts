@@ -43,12 +43,12 @@ export class ClientStream {
     const last = answer.attempts.at(-1);
     if (!this.hasBegun && last) this.#begin(last, answer.decision);
     if (this.#hasTrailers) this.#raw.addTrailers({ [costHeader]: costText(answer) });
-    this.#raw.end(endMark);
+    this.#endWith(endMark);
   }
 
   /** After a part of an answer: the error stands in the stream, and no mark says that the answer is whole. */
   fail(error: OpenAiError): void {
-    this.#raw.end(`data: ${JSON.stringify(error.body)}\n\n`);
+    this.#endWith(`data: ${JSON.stringify(error.body)}\n\n`);
   }
 
   #begin(source: { backend: string; model: string }, decision: Decision): void {
@@ -67,6 +67,11 @@ export class ClientStream {
   /** HTTP/1.0 has no chunks to put them behind. */
   get #hasTrailers(): boolean {
     return this.#raw.useChunkedEncodingByDefault;
+  }
+
+  #endWith(text: string): void {
+    this.#raw.setTimeout(this.#unreadMs);
+    this.#raw.end(text);
   }
 
   #untilRead(): Promise<void> {

@@ -2,15 +2,14 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Redactor } from '../redactor.ts';
 import type { Answer, Router } from '../router/router.ts';
 import type { Backend, Operation } from '../router/types.ts';
 import { costHeader, costText, routeHeaders } from './answer-headers.ts';
 import { ClientStream } from './client-stream.ts';
 import { toAppError } from './failure.ts';
 import { needScope, principalOf } from './identify.ts';
-import type { Load } from './load.ts';
-import { listModels } from './model-list.ts';
+import type { Load, Ticket } from './load.ts';
+import { findModel, listModels, refreshAll } from './model-list.ts';
 import { readGatewayRequest } from './model-request.ts';
 import { toOpenAiError } from './openai-errors.ts';
 
@@ -18,6 +17,8 @@ export interface GatewayParts {
   config: Pick<Config, 'routing' | 'server' | 'redactor'>;
   router: Router;
   backends(): readonly Backend[];
+  /** Nothing that costs is done. */
+  readOnly: boolean;
   load: Load;
   /** A caller that has taken nothing of its stream for so long is gone. */
   unreadMs: number;
@@ -25,6 +26,8 @@ export interface GatewayParts {
   /** Told of every request that is over, with the code of its error or `ok`. */
   observe(operation: Operation, outcome: ErrorCode | 'ok', durationMs: number): void;
 }
+
+const bufferedBytes = 65_536;
 
 const routes: { path: string; operation: Operation }[] = [
   { path: '/chat/completions', operation: 'chat' },
@@ -42,9 +45,13 @@ export function gateway(parts: GatewayParts): FastifyPluginAsync {
     for (const { path, operation } of routes) {
       app.post(path, async (request, reply) => answer(parts, operation, request, reply));
     }
-    app.get('/models', async () => ({ object: 'list', data: listModels(parts.backends()) }));
+    app.get('/models', async () => {
+      await refreshAll(parts.backends());
+      return { object: 'list', data: listModels(parts.backends()) };
+    });
     app.get<{ Params: { '*': string } }>('/models/*', async ({ params }) => {
-      const model = listModels(parts.backends()).find(({ id }) => id === params['*']);
+      await refreshAll(parts.backends());
+      const model = findModel(parts.backends(), params['*']);
       if (model) return model;
       throw new AppError('unknown_model', `There is no model "${params['*']}".`, {
         next: 'GET /v1/models lists them.',
@@ -56,14 +63,16 @@ export function gateway(parts: GatewayParts): FastifyPluginAsync {
 async function answer(parts: GatewayParts, operation: Operation, http: FastifyRequest, reply: FastifyReply) {
   const startedAt = performance.now();
   const text = typeof http.body === 'string' ? http.body : '';
-  const ticket = parts.load.enter(text.length);
+  let ticket: Ticket | undefined;
   const onClose = () => {
-    if (!reply.raw.writableFinished) ticket.cancel(new AppError('cancelled', 'The caller hung up.'));
+    if (!reply.raw.writableFinished) ticket?.cancel(new AppError('cancelled', 'The caller hung up.'));
   };
   reply.raw.once('close', onClose);
   let stream: ClientStream | undefined;
   let outcome: ErrorCode | 'ok' = 'ok';
   try {
+    if (parts.readOnly) throw readOnly();
+    ticket = parts.load.enter(text.length);
     const { request, wantsUsage } = readGatewayRequest({
       id: http.id,
       operation,
@@ -74,7 +83,7 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
     });
     if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs, parts.config.redactor);
     const result = await parts.router.run(request, ticket.signal, stream?.receive);
-    if (!stream) return sendWhole(reply, result, parts.config.redactor);
+    if (!stream) return sendWhole(parts, reply, result);
     stream.end(result);
     return reply;
   } catch (error) {
@@ -85,13 +94,22 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
     return reply;
   } finally {
     reply.raw.off('close', onClose);
-    ticket.leave();
+    ticket?.leave();
     parts.observe(operation, outcome, performance.now() - startedAt);
   }
 }
 
-function sendWhole(reply: FastifyReply, answer: Answer, redactor: Redactor) {
+function readOnly(): AppError {
+  return new AppError('read_only', 'This server is read-only: it runs no prompts.', {
+    next: 'Start it without --read-only and TANDEM_READ_ONLY.',
+  });
+}
+
+function sendWhole({ config, unreadMs }: GatewayParts, reply: FastifyReply, answer: Answer) {
   const last = answer.attempts.at(-1);
+  const body = answer.body && config.redactor.hideInBytes(answer.body);
+  // What does not fit into the buffers of the connection has to be read.
+  if (body && body.length > bufferedBytes) reply.raw.setTimeout(unreadMs);
   return reply
     .headers({
       ...(last && routeHeaders(last, answer.decision)),
@@ -99,5 +117,5 @@ function sendWhole(reply: FastifyReply, answer: Answer, redactor: Redactor) {
       'x-tandem-attempts': String(answer.attempts.length),
     })
     .type('application/json; charset=utf-8')
-    .send(answer.body && redactor.hideInBytes(answer.body));
+    .send(body);
 }

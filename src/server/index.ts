@@ -51,6 +51,8 @@ const bodiesAtOnce = 8;
 
 export interface ServerParts {
   config: Pick<Config, 'routing' | 'server' | 'redactor'>;
+  /** No prompts, only the tools that change nothing. */
+  readOnly: boolean;
   router: Router;
   backends(): readonly Backend[];
   health: HealthBook;

@@ -19,6 +19,19 @@ export function listModels(backends: readonly Backend[]): ListedModel[] {
   return [...routed, ...offered];
 }
 
+/** The entry of a name that a request may use; a bare id is listed under the backends that have it. */
+export function findModel(backends: readonly Backend[], name: string): ListedModel | undefined {
+  const listedAs = listModels(backends).find(({ id }) => id === name);
+  if (listedAs) return listedAs;
+  const backend = backends.find((candidate) => candidate.models().some(({ id }) => id === name));
+  return backend && listed(name, backend.id);
+}
+
+/** Brings all lists up to date that are due; how long that takes at most is the backends' affair. */
+export async function refreshAll(backends: readonly Backend[]): Promise<void> {
+  await Promise.all(backends.map((backend) => backend.refresh()));
+}
+
 function listed(id: string, owner: string): ListedModel {
   return { id, object: 'model', created: 0, owned_by: owner };
 }

@@ -16,6 +16,7 @@ const statusByCode: Partial<Record<ErrorCode, number>> = {
   upstream_rejected: 400,
   unauthorized: 401,
   forbidden: 403,
+  read_only: 403,
   unknown_model: 404,
   unknown_backend: 404,
   not_found: 404,
@@ -59,22 +60,29 @@ export function toOpenAiError(error: AppError, redactor: Redactor): OpenAiError 
   const waitMs = error.retryAfterMs ?? (status === 503 && error.isRetryable ? usualWaitMs : undefined);
   if (waitMs !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(waitMs / 1000)));
   // OpenAI's clients repeat every 429 and 5xx on their own; what cannot work should not come back at once.
-  if (!error.isRetryable) headers['x-should-retry'] = 'false';
+  if (!error.isRetryable || error.code === 'deadline_exceeded') headers['x-should-retry'] = 'false';
   const message = redactor.scrub(error.text);
-  return { status, headers, body: { error: { message, type: typeOf(status), param: null, code: codeOf(error) } } };
+  return {
+    status,
+    headers,
+    body: { error: { message, type: typeOf(status), param: null, code: codeOf(error, status) } },
+  };
 }
 
 /** Statuses that tell the caller what is wrong with the request. */
 const passedOn = [400, 404, 405, 413, 415, 422];
 
-function codeOf({ code }: AppError): string {
+function codeOf({ code }: AppError, status: number): string {
+  // The caller's own key is not the one that was refused.
+  if (code === 'unauthorized' && status !== 401) return 'upstream_unauthorized';
   return openAiCodes[code] ?? code;
 }
 
-/** A key or balance that a provider refused is our owner's to mend, not the caller's: for the caller it is a 502. */
+/** A key, balance or address that a provider refused is our owner's to mend: for the caller it is a 502. */
 function statusOf(error: AppError): number {
   const fromProvider = error.httpStatus !== undefined;
   if (fromProvider && ['unauthorized', 'forbidden', 'quota_exceeded'].includes(error.code)) return 502;
+  if (error.httpStatus !== undefined && error.httpStatus < 400) return 502;
   if (error.httpStatus !== undefined && passedOn.includes(error.httpStatus)) return error.httpStatus;
   return statusByCode[error.code] ?? 500;
 }

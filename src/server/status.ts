@@ -21,7 +21,10 @@ export function status(parts: StatusParts): FastifyPluginAsync {
           () => true,
           () => false,
         ),
-        backend: parts.backends().some(({ id, unusable }) => unusable === null && parts.healthOf(id).usable),
+        // Without any, MCP still lists and launches machines.
+        backend:
+          parts.backends().length === 0 ||
+          parts.backends().some(({ id, unusable }) => unusable === null && parts.healthOf(id).usable),
       };
       const ready = Object.values(checks).every(Boolean);
       return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' : 'not_ready', checks });

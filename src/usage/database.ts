@@ -1,4 +1,4 @@
-import { mkdirSync, statSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -56,7 +56,9 @@ export interface Database {
  */
 export async function openDatabase(path: string, driver: SqliteDriver = driverForThisNode()): Promise<Database> {
   const raw = guard(path, () => {
-    mkdirSync(dirname(path), { recursive: true });
+    // What was asked for and spent is nobody else's business.
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
     const open = createRequire(import.meta.url)(driver) as SqliteConstructor;
     return new open(path, { timeout: lockTimeoutMs });
   });

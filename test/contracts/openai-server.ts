@@ -91,6 +91,7 @@ function backendFor(server: ServerUnderTest): OpenAiBackend {
     apiKey: { origin: 'TEST_KEY', read: async () => server.key },
     unusable: null,
     timeoutMs: 5_000,
+    wholeTimeoutMs: 5_000,
     firstTokenTimeoutMs: 5_000,
     maxRetries: 0,
     prefill: null,

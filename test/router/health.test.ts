@@ -76,6 +76,37 @@ describe('health of backends', () => {
     expect(book.of('a').usable).toBe(true);
   });
 
+  it('sends nothing while a backend asked to wait, also after a 503, and whatever else was under way', () => {
+    const clock = new ManualClock();
+    const book = new HealthBook(clock);
+    book.failed('a', new AppError('upstream_unavailable', 'HTTP 503', { retryAfterMs: 7_000 }));
+    book.succeeded('a', 'a/m', null);
+    book.failed('a', broken);
+    expect(book.of('a').usable).toBe(false);
+    clock.advance(6_000);
+    expect(book.admit('a')).toMatchObject({ code: 'rate_limited', retryAfterMs: 1_000 });
+    clock.advance(1_000);
+    expect(book.admit('a')).toBeNull();
+  });
+
+  it('takes a Retry-After of years for a slip', () => {
+    const clock = new ManualClock();
+    const book = new HealthBook(clock);
+    book.failed('a', new AppError('rate_limited', 'HTTP 429', { retryAfterMs: 1.7e12 }));
+    clock.advance(24 * 3_600_000);
+    expect(book.of('a').usable).toBe(true);
+  });
+
+  it('lets one call a second through while a backend is down', () => {
+    const { clock, book } = openBreaker();
+    expect(book.admit('a')).toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 1_000 });
+    clock.advance(1_000);
+    expect(book.admit('a')).toBeNull();
+    expect(book.admit('a')).not.toBeNull();
+    book.failed('a', broken);
+    expect(book.admit('a')).not.toBeNull();
+  });
+
   it('rests a backend whose key was refused', () => {
     const book = new HealthBook(new ManualClock());
     book.failed('a', new AppError('unauthorized', 'HTTP 401'));

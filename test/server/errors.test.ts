@@ -222,6 +222,12 @@ describe('what a provider refuses', () => {
     expect(await errorOf(answer)).toMatchObject({ status: 502, code: 'quota_exceeded' });
   });
 
+  it('by sending it elsewhere is our 502, and the other place gets no key', async () => {
+    const [answer, , calls] = await refusedWith(308, '');
+    expect(calls).toBe(1);
+    expect(await errorOf(answer)).toMatchObject({ status: 502, message: expect.stringContaining('baseUrl') });
+  });
+
   it('as an HTML page of 100 kB is told in a line', async () => {
     const page = `<html><head><title>Blocked</title></head>${'x'.repeat(100_000)}</html>`;
     const [answer] = await refusedWith(403, page);

@@ -302,7 +302,7 @@ describe('complete', () => {
       const world = await worldOf([{ id: 'only', models: ['rate-limited'] }]);
       const { isError, text } = await world.call('complete', { prompt: 'Hello' });
       expect(isError).toBe(true);
-      expect(text).toMatch(/^rate_limited: .*Try again in 1 s/s);
+      expect(text).toMatch(/^rate_limited: Backend only .*Try again in 1 s/s);
       expect(world.sandbox.serverless.calls).toHaveLength(2);
     });
 

@@ -7,8 +7,10 @@ import { type Chunk, readChunk } from './chunk.ts';
 const newline = 10;
 const carriageReturn = 13;
 const nothing = Buffer.alloc(0);
-/** Each piece of an event is copied again when the next one comes; an image in one event is smaller than this. */
+/** Longer events are none: an image in one event is smaller than this. */
 const longestEventBytes = 8_000_000;
+/** A blank line is at most CR LF CR LF; so much of it can have come without its last byte. */
+const mostOfEnd = 3;
 
 /**
  * Reads an event stream by whole events, and keeps their bytes, so that they can be passed on as they came. Each is
@@ -29,8 +31,11 @@ export class EventReader {
   readonly #choices: number;
   /** Some servers give the reason of a choice more than once. */
   readonly #finished = new Set<number>();
-  /** The beginning of an event whose end has not arrived. */
-  #rest: Buffer = nothing;
+  /** The beginning of an event whose end has not arrived, in the parts in which it came. */
+  #rest: Buffer[] = [];
+  #restBytes = 0;
+  /** The last bytes of it: an end may have begun there. */
+  #tail: Buffer = nothing;
 
   constructor(who: string, choices: number) {
     this.#who = who;
@@ -43,21 +48,28 @@ export class EventReader {
   }
 
   read(bytes: Buffer): Piece | null {
-    if (this.done) return null;
-    const all = this.#rest.length > 0 ? Buffer.concat([this.#rest, bytes]) : bytes;
+    if (this.done || this.failure || bytes.length === 0) return null;
+    const seam = this.#tail.length > 0 ? Buffer.concat([this.#tail, bytes]) : bytes;
+    if (endOfEvent(seam, 0) < 0) {
+      this.#rest.push(bytes);
+      this.#restBytes += bytes.length;
+      this.#tail = seam.subarray(-mostOfEnd);
+      if (this.#restBytes > longestEventBytes)
+        this.failure ??= new AppError('upstream_invalid', `${this.#who} sent an event without end.`);
+      return null;
+    }
+    const all = this.#rest.length > 0 ? Buffer.concat([...this.#rest, bytes]) : bytes;
     const piece = new PieceBuilder();
     let start = 0;
-    // What was left over before has no end of an event in it, but may have the first half of one.
-    for (let end = endOfEvent(all, Math.max(0, this.#rest.length - 3)); end >= 0; end = endOfEvent(all, start)) {
+    for (let end = endOfEvent(all, all.length - seam.length); end >= 0; end = endOfEvent(all, start)) {
       this.#take(all.subarray(start, end), piece);
       start = end;
       if (this.failure || this.done) break;
     }
-    this.#rest = all.subarray(start);
-    if (this.#rest.length > longestEventBytes) {
-      this.#rest = nothing;
-      this.failure ??= new AppError('upstream_invalid', `${this.#who} sent an event without end.`);
-    }
+    const rest = all.subarray(start);
+    this.#rest = rest.length > 0 ? [rest] : [];
+    this.#restBytes = rest.length;
+    this.#tail = rest.subarray(-mostOfEnd);
     return piece.build();
   }
 

@@ -99,7 +99,9 @@ export class OpenAiBackend implements Backend {
 
   async send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void> {
     const watch = new Watch(signal, limits.wholeMs, this.#who);
-    watch.expect(Math.min(limits.firstByteMs, this.#config.timeoutMs), 'did not begin to answer');
+    const { timeoutMs, wholeTimeoutMs, firstTokenTimeoutMs } = this.#config;
+    const beginMs = call.stream ? Math.min(timeoutMs, firstTokenTimeoutMs) : wholeTimeoutMs;
+    watch.expect(Math.min(limits.firstByteMs, beginMs), 'did not begin to answer');
     let stream: StreamReader | undefined;
     const body = new BodyReader(longestBodyBytes);
     try {

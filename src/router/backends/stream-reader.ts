@@ -22,6 +22,7 @@ export class StreamReader {
   #bytes = 0;
   #goodbyeMs = 0;
   #hasUsage = false;
+  #isRefused = false;
 
   constructor(config: BackendConfig, choices: number, watch: Watch, sink: Sink) {
     this.#config = config;
@@ -30,9 +31,9 @@ export class StreamReader {
     this.#sink = sink;
   }
 
-  /** Nothing that matters can follow. */
+  /** Nothing that matters can follow, and all of it was taken. */
   get isWhole(): boolean {
-    return this.#events.isWhole;
+    return this.#events.isWhole && !this.#isRefused;
   }
 
   readonly take = (bytes: Buffer): Promise<void> | undefined => {
@@ -56,7 +57,16 @@ export class StreamReader {
     if (!piece) return undefined;
     this.#characters += piece.text.length + piece.otherText.length;
     this.#hasUsage ||= piece.usage !== null;
-    return this.#sink(piece);
+    try {
+      return this.#sink(piece)?.catch((error: unknown) => this.#refuse(error));
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  #refuse(error: unknown): never {
+    this.#isRefused = true;
+    throw error;
   }
 
   #check(): void {

@@ -1,0 +1,79 @@
+import { localPrincipal } from '../../src/principal.ts';
+import { Itinerary, type Leg } from '../../src/router/itinerary.ts';
+import type { Candidate, Decision, ModelRequest, Snapshot } from '../../src/router/types.ts';
+
+export function candidate(backend: string, model = 'm'): Candidate {
+  return {
+    backend,
+    kind: 'serverless',
+    model,
+    tier: 'small',
+    price: null,
+    verdict: 'fallback',
+    reason: '',
+    constraint: null,
+    suitability: 1,
+    maxTokens: 100,
+    predictedCostNanoUsd: null,
+    worstCostNanoUsd: null,
+    predictedLatencyMs: 0,
+    valueNanoUsd: 0,
+  };
+}
+
+/** With windows by `backend/model`; the others' are not known. */
+export function itineraryOf(
+  candidates: Candidate[],
+  options: { windows?: Record<string, number>; maxRetries?: number } = {},
+): Itinerary {
+  const { windows = {}, maxRetries = 1 } = options;
+  const snapshot: Snapshot = {
+    backends: candidates.map(({ backend, model }) => ({
+      id: backend,
+      kind: 'serverless',
+      unusable: null,
+      health: { usable: true, reason: null },
+      models: candidates
+        .filter((other) => other.backend === backend)
+        .map((other) => ({
+          id: other.model,
+          tier: 'small',
+          contextWindowTokens: windows[`${backend}/${other.model}`] ?? null,
+          maxOutputTokens: null,
+          price: null,
+          auto: model !== '',
+        })),
+    })),
+    speeds: new Map(),
+    fallbacks: {},
+    budgetLeftNanoUsd: 0,
+  };
+  return new Itinerary(candidates, snapshot, () => maxRetries);
+}
+
+export function nameOf(leg: Leg | null): string | null {
+  return leg && `${leg.candidate.backend}/${leg.candidate.model}`;
+}
+
+export const emptyDecision: Decision = {
+  complexity: { score: 0, features: [] },
+  priority: 'balanced',
+  inputTokens: 1,
+  expectedOutputTokens: 1,
+  candidates: [],
+  why: '',
+};
+
+export const chatRequest: ModelRequest = {
+  id: 'r',
+  operation: 'chat',
+  principal: localPrincipal,
+  messages: [{ role: 'user', content: 'Hi' }],
+  priority: 'balanced',
+  backend: 'auto',
+  choices: 1,
+  stream: true,
+  timeLimitMs: 1_000,
+  acceptsPart: false,
+  bodyFor: () => '{}',
+};
