@@ -6,6 +6,7 @@ import { localPrincipal } from '../principal.ts';
 import type { Router } from '../router/router.ts';
 import type { Backend } from '../router/types.ts';
 import { newRequestId } from '../usage/request-id.ts';
+import { Connections } from './connections.ts';
 import { toAppError } from './failure.ts';
 import { gateway } from './gateway.ts';
 import { Load } from './load.ts';
@@ -31,8 +32,6 @@ const usualLimits: ConnectionLimits = {
 const keepAliveTimeoutMs = 75_000;
 /** After the grace time: until the last words have left, and connections are cut. */
 const lastWordsMs = 500;
-/** How often connections are looked for, while closing, whose answer is over. */
-const idleCheckMs = 50;
 /** All bodies that are being worked on together may take so many times the largest one. */
 const bodiesAtOnce = 8;
 
@@ -60,9 +59,6 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     bodyLimit: maxBodyBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: limits.bodyTimeoutMs,
-    forceCloseConnections: 'idle',
-    // Our own refusal says when to come back, in the form that clients read.
-    return503OnClosing: false,
     genReqId: newRequestId,
     http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkEveryMs },
     clientErrorHandler: refuseConnection,
@@ -71,6 +67,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
       sendError(reply, error);
     },
   });
+  const connections = new Connections(app.server);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
   });
@@ -93,13 +90,12 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
         () => load.cancelAll(new AppError('overloaded', 'Tandem is stopping and cannot finish this answer.')),
         shutdownGraceMs,
       );
-      // Callers who keep the connection, or read nothing, would hold up the end.
-      const idle = setInterval(() => app.server.closeIdleConnections(), idleCheckMs);
-      const cut = setTimeout(() => app.server.closeAllConnections(), shutdownGraceMs + lastWordsMs);
-      await app.close();
+      // Callers who read nothing would hold up the end.
+      const cut = setTimeout(() => connections.cut(), shutdownGraceMs + lastWordsMs);
+      await connections.close();
       clearTimeout(grace);
-      clearInterval(idle);
       clearTimeout(cut);
+      await app.close();
     },
   };
 
