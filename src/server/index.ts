@@ -12,6 +12,7 @@ import type { Reports } from '../usage/report.ts';
 import { newRequestId } from '../usage/request-id.ts';
 import type { TokenBook } from '../usage/tokens.ts';
 import { Access, requireSafeBinding } from './access.ts';
+import { Connections } from './connections.ts';
 import { toAppError } from './failure.ts';
 import { gateway } from './gateway.ts';
 import { checkHostAndOrigin } from './hosts.ts';
@@ -44,8 +45,6 @@ const usualLimits: ConnectionLimits = {
 const keepAliveTimeoutMs = 75_000;
 /** After the grace time: until the last words have left, and connections are cut. */
 const lastWordsMs = 500;
-/** How often connections are looked for, while closing, whose answer is over. */
-const idleCheckMs = 50;
 /** All bodies that are being worked on together may take so many times the largest one. */
 const bodiesAtOnce = 8;
 
@@ -104,9 +103,6 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     bodyLimit: maxBodyBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: limits.bodyTimeoutMs,
-    forceCloseConnections: 'idle',
-    // Our own refusal says when to come back, in the form that clients read.
-    return503OnClosing: false,
     trustProxy: config.server.trustedProxies.length > 0 ? config.server.trustedProxies : false,
     genReqId: newRequestId,
     http: { headersTimeout: limits.headersTimeoutMs, connectionsCheckingInterval: limits.checkEveryMs },
@@ -116,6 +112,8 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
       sendError(request, reply, error);
     },
   });
+  const connections = new Connections(app.server);
+  const stopping = new AbortController();
   app.decorateRequest('principal', null);
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
@@ -133,7 +131,9 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     );
     const { unreadMs } = limits;
     await guarded.register(gateway({ ...parts, load, unreadMs, observe: metrics.request }), { prefix: '/v1' });
-    await guarded.register(mcpOverHttp({ ...parts, principalOf, mayStay, limits: { bodyBytes: maxBodyBytes } }));
+    await guarded.register(
+      mcpOverHttp({ ...parts, principalOf, mayStay, stop: stopping.signal, limits: { bodyBytes: maxBodyBytes } }),
+    );
   });
 
   return {
@@ -144,17 +144,17 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
     },
     async close() {
       load.stop();
+      stopping.abort();
       const grace = setTimeout(
         () => load.cancelAll(new AppError('overloaded', 'Tandem is stopping and cannot finish this answer.')),
         shutdownGraceMs,
       );
-      // Callers who keep the connection, or read nothing, would hold up the end.
-      const idle = setInterval(() => app.server.closeIdleConnections(), idleCheckMs);
-      const cut = setTimeout(() => app.server.closeAllConnections(), shutdownGraceMs + lastWordsMs);
-      await app.close();
+      // Callers who read nothing would hold up the end.
+      const cut = setTimeout(() => connections.cut(), shutdownGraceMs + lastWordsMs);
+      await connections.close();
       clearTimeout(grace);
-      clearInterval(idle);
       clearTimeout(cut);
+      await app.close();
     },
   };
 }

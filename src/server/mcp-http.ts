@@ -37,6 +37,8 @@ export interface McpOverHttpOptions {
   principalOf(request: FastifyRequest): Principal;
   /** False when a principal would not be let in again: a token that was revoked. Its sessions end. */
   mayStay(principal: Principal): Promise<boolean>;
+  /** Aborted when the server stops: before it waits for its connections. */
+  stop?: AbortSignal;
   clock: Clock;
   log: Log;
   limits?: Partial<McpOverHttpLimits>;
@@ -78,6 +80,7 @@ export function mcpOverHttp(options: McpOverHttpOptions): FastifyPluginAsync {
     void sessions.watch(options.mayStay);
     // Before the server waits for its connections: a stream would hold it up for ever.
     app.addHook('preClose', () => sessions.closeAll());
+    options.stop?.addEventListener('abort', () => sessions.closeAll());
   };
 }
 

@@ -106,8 +106,26 @@ describe('a gateway that closes', () => {
     await closing;
     process.stderr.write(`closed ${(performance.now() - startedAt).toFixed(0)} ms after it was told to\n`);
     expect(performance.now() - startedAt).toBeLessThan(8_000);
+    await busy.closed;
     expect(busy.received()).toMatch(/15 .*\[DONE\]/s);
     expect(upstream.requests).toHaveLength(1);
+  });
+
+  it('sends the whole of an answer that its caller reads slowly', async () => {
+    const content = 'x'.repeat(20_000_000);
+    const upstream = await startUpstream(({ response }) =>
+      sendJson(response, 200, { choices: [{ message: { content }, finish_reason: 'stop' }] }),
+    );
+    const gateway = await startGateway({ backends: [{ id: 'one', models: ['m'], baseUrl: upstream.url }] });
+    const { socket, received, closed } = await rawConnection(gateway.port);
+    socket.pause();
+    socket.write(rawPost(chat, JSON.stringify({ model: 'm', messages })));
+    await gateway.settled(1);
+    const closing = gateway.close();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    socket.resume();
+    await Promise.all([closing, closed]);
+    expect(received().length).toBeGreaterThan(content.length);
   });
 
   it('refuses what comes on a connection that is still open', async () => {

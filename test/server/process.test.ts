@@ -11,7 +11,7 @@ import { beginStream, chunk, events, role, sendStream, startUpstream, wholeStrea
 import { yamlFor } from '../support/yaml.ts';
 
 const callers = 20;
-const words = Array.from({ length: 400 }, (_, index) => `word${index}`).join(' ');
+const words = Array.from({ length: 600 }, (_, index) => `word${index}`).join(' ');
 
 async function serve(args: string[], environment: Record<string, string> = {}) {
   const server = new ServerProcess(['serve', '--port', '0', ...args], environment);

@@ -27,6 +27,6 @@ export async function rawConnection(port: number): Promise<RawConnection> {
 
 /** A whole request to the gateway, as bytes on a wire. */
 export function rawPost(path: string, body: string, headers: string[] = []): string {
-  const head = [`POST ${path} HTTP/1.1`, 'Host: gateway', 'Content-Type: application/json', ...headers];
+  const head = [`POST ${path} HTTP/1.1`, 'Host: localhost', 'Content-Type: application/json', ...headers];
   return `${head.join('\r\n')}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 }
