@@ -16,6 +16,8 @@ export interface Caller {
   /** The headers of these names. They matter while the server is open. */
   host?: string | undefined;
   origin?: string | undefined;
+  /** Proxies say in some header for whom they come. */
+  isForwarded?: boolean;
 }
 
 export interface AccessParts {
@@ -119,7 +121,11 @@ function requireNoWait(waitMs: number | null): void {
  * An open door on loopback is for programs on this machine. A web page that the owner looks at, or a name that was
  * made to lead here (DNS rebinding), comes through the owner's browser and is not the owner.
  */
-function owner({ host, origin }: Caller): Principal {
+function owner({ host, origin, isForwarded }: Caller): Principal {
+  if (isForwarded)
+    throw new AppError('forbidden', 'This request came through a proxy, and anybody may be behind it.', {
+      next: `Without tokens only programs on this machine are served. For others make a token: ${createToken}`,
+    });
   for (const [header, value] of Object.entries({ Host: host && `http://${host}`, Origin: origin })) {
     if (value === undefined || (URL.canParse(value) && isLoopback(new URL(value).hostname))) continue;
     throw new AppError('forbidden', `The ${header} of this request is not this machine.`, {
