@@ -41,7 +41,8 @@ describe('tandem serve', () => {
     const refused = await run(['serve', '--sandbox', '--host', '0.0.0.0', '--port', '0']);
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toContain('Run: tandem serve --sandbox --host 127.0.0.1');
-    const { url } = await serve(['--sandbox'], {});
+    // Its folder among those of the test: it is killed and cannot clear it away.
+    const { url } = await serve(['--sandbox'], { TMPDIR: temporaryFolder() });
     const answer = await fetch(`${url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
