@@ -144,6 +144,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         reports,
         instances,
         tokens,
+        checkLedger: () => database.probe(),
         createSession: (principal) => createSession({ ...session, principal }),
         clock: systemClock,
         log,

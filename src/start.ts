@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { type App, createApp } from './app.ts';
 import { acceleratedClock } from './clock.ts';
 import { loadConfig, onlyManners } from './config/index.ts';
+import { AppError } from './errors.ts';
+import { isLoopback } from './http.ts';
 import { serveHttp } from './serve.ts';
 import { serveStdio } from './stdio.ts';
 import { selectTools } from './tools/index.ts';
@@ -27,6 +29,12 @@ export async function start(options: StartOptions): Promise<void> {
 /** `tandem serve`: the same over HTTP, for many clients. */
 export async function startServer(options: StartOptions & { host: string; port: number }): Promise<void> {
   selectTools({ readOnly: options.readOnly, only: options.onlyTools });
+  // Tokens are in the real ledger, so nobody could be told apart.
+  if (options.sandbox && !isLoopback(options.host)) {
+    throw new AppError('config_invalid', `The sandbox has no tokens, and on ${options.host} others could reach it.`, {
+      next: 'Run: tandem serve --sandbox --host 127.0.0.1',
+    });
+  }
   const { app, cleanUp } = await open(options.sandbox);
   await serveHttp(app, { ...options, cleanUp });
 }

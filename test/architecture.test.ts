@@ -30,7 +30,7 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools', 'server'], types: ['sandbox'] },
   stdio: { may: ['errors'], types: ['app'] },
   serve: { may: ['errors'], types: ['app'] },
-  start: { may: ['app', 'clock', 'config', 'sandbox', 'serve', 'stdio', 'tools'] },
+  start: { may: ['app', 'clock', 'config', 'errors', 'http', 'sandbox', 'serve', 'stdio', 'tools'] },
   doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
   'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
   'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },

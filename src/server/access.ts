@@ -16,7 +16,7 @@ export interface Caller {
   /** The headers of these names. They matter while the server is open. */
   host?: string | undefined;
   origin?: string | undefined;
-  /** A proxy has passed it on, so that the address of the connection says nothing. */
+  /** Proxies say in some header for whom they come. */
   isForwarded?: boolean;
 }
 
@@ -123,8 +123,8 @@ function requireNoWait(waitMs: number | null): void {
  */
 function owner({ host, origin, isForwarded }: Caller): Principal {
   if (isForwarded)
-    throw new AppError('forbidden', 'This request came through a proxy, and the server is open to this machine only.', {
-      next: `Behind a proxy it needs tokens: ${createToken}`,
+    throw new AppError('forbidden', 'This request came through a proxy, and anybody may be behind it.', {
+      next: `Without tokens only programs on this machine are served. For others make a token: ${createToken}`,
     });
   for (const [header, value] of Object.entries({ Host: host && `http://${host}`, Origin: origin })) {
     if (value === undefined || (URL.canParse(value) && isLoopback(new URL(value).hostname))) continue;

@@ -10,13 +10,13 @@ declare module 'fastify' {
   }
 }
 
-const forwardedHeaders = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip'];
+const forwardingHeaders = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via'];
 
 /** A hook that lets nobody through whom `access` does not know. */
 export function identify(access: Access) {
   return async (request: FastifyRequest): Promise<void> => {
     const { authorization, host, origin } = request.headers;
-    const isForwarded = forwardedHeaders.some((name) => request.headers[name] !== undefined);
+    const isForwarded = forwardingHeaders.some((name) => request.headers[name] !== undefined);
     request.principal = await access.authenticate({ authorization, ip: request.ip, host, origin, isForwarded });
   };
 }

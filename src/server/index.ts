@@ -58,6 +58,8 @@ export interface ServerParts {
   reports: Reports;
   instances: InstanceLedger;
   tokens: TokenBook;
+  /** Throws when the ledger cannot be written. */
+  checkLedger(): Promise<void>;
   createSession(principal: Principal): HttpMcpSession;
   /** People's time: of sessions and access tokens. */
   clock: Clock;
@@ -123,7 +125,7 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
   app.addHook('onRequest', refuseUnknownRoute);
   app.setErrorHandler((error, request, reply) => sendError(request, reply, error));
   if (oauth) await app.register(protectedResource, { oauth });
-  await app.register(status({ load, backends: parts.backends, healthOf, checkLedger: () => parts.reports.budget() }));
+  await app.register(status({ load, backends: parts.backends, healthOf, checkLedger: parts.checkLedger }));
   await app.register(async (guarded) => {
     guarded.addHook('onRequest', identify(access));
     guarded.get('/metrics', { onRequest: needScope('read') }, async (_request, reply) =>

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
@@ -84,6 +85,8 @@ export class McpSession {
   async close(): Promise<void> {
     for (const deadline of this.#deadlines) deadline.cancel(new AppError('cancelled', 'Tandem is closing.'));
     await Promise.allSettled(this.#running);
+    // The SDK sends what they answered after this, and drops it when the connection is closed before.
+    await nextTurn();
     await this.#server.close();
   }
 

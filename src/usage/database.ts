@@ -47,6 +47,8 @@ export interface Database {
   readonly read: Queries;
   /** Runs `work` in one transaction that holds the write lock from its first statement, across processes too. */
   write<Result>(work: (queries: Queries, runEach: RunEach) => Promise<Result>): Promise<Result>;
+  /** Writes, and changes nothing. Throws as `write` does, such as on a disk that is full. */
+  probe(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -82,26 +84,29 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     const statement = statements.prepare(text);
     return rows.map((row) => Number(statement.run(row).changes));
   };
+  const write: Database['write'] = (work) =>
+    read.connection().execute(async (connection) => {
+      if (performance.now() > lookAgainAt) {
+        requireSameFile(path, inode);
+        lookAgainAt = performance.now() + sameFileMs;
+      }
+      run('BEGIN IMMEDIATE');
+      try {
+        const result = await work(connection, runEach);
+        run('COMMIT');
+        return result;
+      } catch (error) {
+        rollBack(run);
+        throw error;
+      }
+    });
   return {
     path,
     driver,
     read,
-    write: (work) =>
-      read.connection().execute(async (connection) => {
-        if (performance.now() > lookAgainAt) {
-          requireSameFile(path, inode);
-          lookAgainAt = performance.now() + sameFileMs;
-        }
-        run('BEGIN IMMEDIATE');
-        try {
-          const result = await work(connection, runEach);
-          run('COMMIT');
-          return result;
-        } catch (error) {
-          rollBack(run);
-          throw error;
-        }
-      }),
+    write,
+    // Setting it to what it is writes a page all the same. It is read first: a newer Tandem may have raised it.
+    probe: () => write(async () => void run(`PRAGMA user_version = ${schemaVersion(raw)}`)),
     async close() {
       // libsql leaves the log beside the file when it closes; the file alone should hold everything.
       await sql`PRAGMA wal_checkpoint(TRUNCATE)`.execute(read).catch(() => undefined);

@@ -94,7 +94,8 @@ describe('an open door', () => {
     ['a web page', { host: '127.0.0.1:8080', origin: 'https://evil.example' }],
     ['a page without an origin of its own', { host: '127.0.0.1:8080', origin: 'null' }],
     ['no host at all', { host: '' }],
-  ])('does not take the browser of the owner for the owner: %s', async (_what, about) => {
+    ['a proxy before it', { host: '127.0.0.1:8080', isForwarded: true }],
+  ])('does not take others who come by way of this machine for the owner: %s', async (_what, about) => {
     const { come } = await openDoor();
     expect(await refusalOf(come(undefined, about))).toMatchObject({ code: 'forbidden' });
   });

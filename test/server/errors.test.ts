@@ -56,7 +56,9 @@ describe('a request that makes no sense', () => {
 
   it('may go deep where it is only passed on', async () => {
     const upstream = await startUpstream(({ response }) => sendJson(response, 200, wholeAnswer));
-    const gateway = await startGateway({ backends: [{ id: 'one', models: ['m'], baseUrl: upstream.url }] });
+    const gateway = await startGateway({
+      backends: [{ id: 'one', models: ['m'], contextWindow: 1_000_000, baseUrl: upstream.url }],
+    });
     const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
     const body = `{"model":"m","messages":[{"role":"user","content":"Hi"}],"x":${deep},"tools":${deep}}`;
     expect((await gateway.post(chat, body)).status).toBe(200);
