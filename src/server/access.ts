@@ -127,12 +127,25 @@ function owner({ host, origin, isForwarded }: Caller): Principal {
       next: `Without tokens only programs on this machine are served. For others make a token: ${createToken}`,
     });
   for (const [header, value] of Object.entries({ Host: host && `http://${host}`, Origin: origin })) {
-    if (value === undefined || (URL.canParse(value) && isLoopback(new URL(value).hostname))) continue;
+    if (value === undefined || isThisMachine(value)) continue;
     throw new AppError('forbidden', `The ${header} of this request is not this machine.`, {
       next: `Without tokens only programs on this machine are served, by its loopback address. For others make a token: ${createToken}`,
     });
   }
   return localPrincipal;
+}
+
+/** The few addresses that requests come to, as they were judged: parsing URLs is dear for every request. */
+const judged = new Map<string, boolean>();
+const mostJudged = 100;
+
+function isThisMachine(url: string): boolean {
+  const known = judged.get(url);
+  if (known !== undefined) return known;
+  const verdict = URL.canParse(url) && isLoopback(new URL(url).hostname);
+  if (judged.size >= mostJudged) judged.clear();
+  judged.set(url, verdict);
+  return verdict;
 }
 
 /** Throws `config_invalid` when anybody on the network could come in, and says what to do. Called before listening. */

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal, Scope } from '../principal.ts';
 import { requireScope } from '../scope.ts';
 import type { Access } from './access.ts';
@@ -28,8 +28,13 @@ export function principalOf({ principal, url }: FastifyRequest): Principal {
 
 /** A hook for routes that need a scope. After `identify`. */
 export function needScope(scope: Scope) {
-  return async (request: FastifyRequest): Promise<void> => {
-    const [path] = request.url.split('?');
-    requireScope(principalOf(request), scope, `${request.method} ${path}`);
+  return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void) => {
+    const principal = principalOf(request);
+    if (principal.scopes.has(scope)) return done();
+    try {
+      requireScope(principal, scope, `${request.method} ${request.url.split('?')[0]}`);
+    } catch (error) {
+      done(error as Error);
+    }
   };
 }

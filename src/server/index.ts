@@ -162,11 +162,10 @@ export async function createHttpServer(parts: ServerParts): Promise<HttpServer> 
 }
 
 /** Not in the handler of what is not found: that comes after the body, and nobody asked who sends it. */
-async function refuseUnknownRoute({ is404, method, url }: FastifyRequest): Promise<void> {
-  if (!is404) return;
-  throw new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, {
-    next: 'The OpenAI-compatible API is below /v1, MCP at /mcp.',
-  });
+function refuseUnknownRoute({ is404, method, url }: FastifyRequest, _reply: unknown, done: (error?: Error) => void) {
+  if (!is404) return done();
+  const next = 'The OpenAI-compatible API is below /v1, MCP at /mcp.';
+  done(new AppError('not_found', `There is nothing at ${method} ${url.slice(0, 200)}.`, { next }));
 }
 
 /** The address that it listens on is a name of its own, unless that stands for all addresses. */

@@ -36,7 +36,7 @@ export function toBytes(value: Uint8Array | ArrayBuffer): Uint8Array {
 const lockTimeoutMs = 2_000;
 const walRetryMs = 20;
 /** How often it is looked whether the file is still the one that was opened. */
-const sameFileMs = 1_000;
+const sameFileMs = 100;
 /** Pages in the log before they are moved into the file: that takes milliseconds, and most pages are written often. */
 const checkpointPages = 4_000;
 const cachedStatements = 200;

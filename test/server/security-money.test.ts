@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/clock.ts';
@@ -139,6 +140,8 @@ describe('a ledger that cannot be written', () => {
     const session = await gateway.openMcp(holder.headers);
     expect((await gateway.ask('GET', '/readyz')).status).toBe(200);
     for (const file of ['tandem.db', 'tandem.db-wal']) rmSync(join(gateway.home, file));
+    // It is looked for ten times a second.
+    await delay(150);
     for (const stream of [false, true]) {
       const { status, text } = await chat(holder, stream);
       expect({ status, code: JSON.parse(text).error.code }).toEqual({ status: 503, code: 'database_unavailable' });

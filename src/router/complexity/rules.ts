@@ -129,13 +129,11 @@ function saturate(value: number, scale: number): number {
   return value <= 0 ? 0 : value / (value + scale / 3);
 }
 
-/** Share of `enough` matches that were found, at most 1. */
+/** Share of `enough` matches that were found, at most 1. The pattern is global, and matches no empty text. */
 function hits(text: string, pattern: RegExp, enough: number): number {
   let found = 0;
-  for (const _ of text.matchAll(pattern)) {
-    found += 1;
-    if (found >= enough) break;
-  }
+  pattern.lastIndex = 0;
+  while (found < enough && pattern.test(text)) found += 1;
   return found / enough;
 }
 
