@@ -54,7 +54,8 @@ export interface Database {
  */
 export async function openDatabase(path: string, driver: SqliteDriver = driverForThisNode()): Promise<Database> {
   const raw = guard(path, () => {
-    mkdirSync(dirname(path), { recursive: true });
+    // What was asked and spent is nobody else's business on a machine that is shared.
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const open = createRequire(import.meta.url)(driver) as SqliteConstructor;
     return new open(path, { timeout: lockTimeoutMs });
   });
