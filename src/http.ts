@@ -3,14 +3,21 @@ import { AppError } from './errors.ts';
 
 export const userAgent = 'lambda-tandem (+https://www.npmjs.com/package/lambda-tandem)';
 
+/** No server is left alone for longer because it said so: it may have meant milliseconds, or no good. */
+const longestRetryAfterMs = 3_600_000;
+
 /** A `Retry-After` header in milliseconds: seconds or an HTTP date. `undefined` when absent or unreadable. */
 export function parseRetryAfter(header: string | string[] | undefined, nowMs: number): number | undefined {
   const value = Array.isArray(header) ? header[0] : header;
   if (value === undefined) return undefined;
   const seconds = Number(value);
-  if (value.trim() !== '' && Number.isFinite(seconds)) return Math.max(0, seconds * 1000);
+  if (value.trim() !== '' && Number.isFinite(seconds)) return sensibleWait(seconds * 1000);
   const dateMs = Date.parse(value);
-  return Number.isNaN(dateMs) ? undefined : Math.max(0, dateMs - nowMs);
+  return Number.isNaN(dateMs) ? undefined : sensibleWait(dateMs - nowMs);
+}
+
+function sensibleWait(ms: number): number {
+  return Math.min(longestRetryAfterMs, Math.max(0, ms));
 }
 
 /** Whether a host or address leads to this machine and nowhere else. IPv6 with or without brackets. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../support/folder.ts';
@@ -30,6 +30,12 @@ describe('tandem token', () => {
     const files = readdirSync(home);
     expect(files).toContain('tandem.db');
     for (const file of files) expect(readFileSync(join(home, file), 'latin1')).not.toContain(secret.slice(4, 24));
+  });
+
+  it('makes a folder for the ledger that only its owner can read', async () => {
+    const home = join(temporaryFolder(), 'fresh');
+    await atHome(home).tandem('token', 'create', '--name', 'ci', '--scope', 'infer');
+    expect(statSync(home).mode & 0o777).toBe(0o700);
   });
 
   it('revokes by name', async () => {

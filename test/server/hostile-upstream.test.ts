@@ -108,6 +108,17 @@ describe('a provider that refuses our key', () => {
 });
 
 describe('what hostile providers send', () => {
+  it.each(['1e300', '99999999999', 'Fri, 01 Jan 9999 00:00:00 GMT'])(
+    'does not keep anybody away for good: Retry-After %s',
+    async (retryAfter) => {
+      const { chat } = await startBeside(({ response }) =>
+        sendJson(response, 429, { error: { message: 'Slow down' } }, { 'retry-after': retryAfter }),
+      );
+      const { status, headers } = await chat();
+      expect({ status, wait: headers['retry-after'] }).toEqual({ status: 429, wait: '3600' });
+    },
+  );
+
   it('ends no header, whatever its models are called', async () => {
     const model = 'm\r\nset-cookie: a=b\r\n\r\n<script>\u2028';
     const { chat, headers, gateway } = await startBeside(
