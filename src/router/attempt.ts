@@ -70,25 +70,37 @@ export async function runAttempt(
   const { error, latencyMs, firstTokenMs } = answer;
   const settled = parts.ledger.settleAttempt(id, {
     status: error ? (isCancelled(error, plan.signal) ? 'cancelled' : 'error') : 'ok',
-    ...(error && { errorCode: error.code, httpStatus: error.httpStatus }),
+    errorCode: error?.code,
+    httpStatus: error?.httpStatus,
     finishReason: answer.finishReason,
-    ...bill,
+    usage: bill.usage,
+    usageSource: bill.usageSource,
+    costNanoUsd: bill.costNanoUsd,
+    costSource: bill.costSource,
     firstTokenMs,
     latencyMs,
     elapsedMs: Math.round(performance.now() - plan.startedAt),
   });
   learn(parts.health, candidate, answer, bill.usage, plan.signal.aborted);
   return {
-    report: { ...identity(candidate), latencyMs, firstTokenMs, ...bill, error, sent: true },
+    report: {
+      backend: candidate.backend,
+      kind: candidate.kind,
+      model: candidate.model,
+      latencyMs,
+      firstTokenMs,
+      usage: bill.usage,
+      usageSource: bill.usageSource,
+      costNanoUsd: bill.costNanoUsd,
+      costSource: bill.costSource,
+      error,
+      sent: true,
+    },
     text: answer.text,
     body: answer.body,
     finishReason: answer.finishReason ?? 'error',
     settled,
   };
-}
-
-function identity({ backend, kind, model }: Candidate): Pick<AttemptReport, 'backend' | 'kind' | 'model'> {
-  return { backend, kind, model };
 }
 
 function notSent(candidate: Candidate, error: AppError): AttemptResult {
@@ -101,7 +113,14 @@ function notSent(candidate: Candidate, error: AppError): AttemptResult {
     firstTokenMs: null,
   };
   return {
-    report: { ...identity(candidate), ...nothing, error, sent: false },
+    report: {
+      backend: candidate.backend,
+      kind: candidate.kind,
+      model: candidate.model,
+      ...nothing,
+      error,
+      sent: false,
+    },
     text: '',
     body: null,
     finishReason: 'error',
@@ -166,9 +185,13 @@ async function listen(plan: AttemptPlan): Promise<Listened> {
     await backend.send(call, { firstByteMs: plan.firstByteMs, wholeMs: plan.leftMs }, signal, (piece) => {
       heard.text += piece.text;
       heard.generated += piece.text + piece.otherText;
-      if (heard.generated !== '') heard.firstTokenMs ??= Math.round(performance.now() - startedAt);
+      // Of an answer that comes whole, nobody knows when its first token was there.
+      if (request.stream && heard.generated !== '') heard.firstTokenMs ??= Math.round(performance.now() - startedAt);
       heard.finishReason ??= piece.finishReason;
-      if (piece.usage) Object.assign(heard, piece.usage);
+      if (piece.usage) {
+        heard.usage = piece.usage.usage;
+        heard.costUsd = piece.usage.costUsd;
+      }
       if (!request.stream) heard.body = piece.bytes;
       return sink?.(piece);
     });

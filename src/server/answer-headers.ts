@@ -1,4 +1,4 @@
-import { nanoToUsd } from '../money.ts';
+import { nanoPerUsd } from '../money.ts';
 import { totalCostNano } from '../router/attempt.ts';
 import type { Answer } from '../router/router.ts';
 import type { Decision } from '../router/types.ts';
@@ -7,8 +7,18 @@ import type { Decision } from '../router/types.ts';
 export const costHeader = 'x-tandem-cost-usd';
 
 export function costText(answer: Answer): string {
-  const usd = nanoToUsd(totalCostNano(answer.attempts));
-  return usd === null ? 'unknown' : usd.toFixed(9).replace(/\.?0+$/, '');
+  const nanoUsd = totalCostNano(answer.attempts);
+  return nanoUsd === null ? 'unknown' : plainUsd(nanoUsd);
+}
+
+/** Digits only, and no more of them than needed: `0.00000146`. */
+function plainUsd(nanoUsd: number): string {
+  const [whole, fraction] = [Math.floor(nanoUsd / nanoPerUsd), nanoUsd % nanoPerUsd];
+  if (fraction === 0) return String(whole);
+  const digits = String(fraction).padStart(9, '0');
+  let length = digits.length;
+  while (digits[length - 1] === '0') length -= 1;
+  return `${whole}.${digits.slice(0, length)}`;
 }
 
 /** Who answers, and how hard the prompt was found. */
@@ -20,7 +30,9 @@ export function routeHeaders(source: { backend: string; model: string }, decisio
   };
 }
 
+const isPlain = /^[\x20-\x7e]*$/;
+
 /** Model ids come from the lists of others: nothing in them may end a header. */
 function plain(text: string): string {
-  return text.replace(/[^\x20-\x7e]/g, '?');
+  return isPlain.test(text) ? text : text.replace(/[^\x20-\x7e]/g, '?');
 }

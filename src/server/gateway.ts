@@ -105,17 +105,26 @@ function readOnly(): AppError {
   });
 }
 
-function sendWhole({ config, unreadMs }: GatewayParts, reply: FastifyReply, answer: Answer) {
+/** Past Fastify: its way of answering costs a tenth of a whole request, and there is nothing left for it to do. */
+function sendWhole({ config, unreadMs }: GatewayParts, reply: FastifyReply, answer: Answer): FastifyReply {
+  const { raw } = reply;
   const last = answer.attempts.at(-1);
-  const body = answer.body && config.redactor.hideInBytes(answer.body);
+  const body = config.redactor.hideInBytes(answer.body ?? Buffer.alloc(0));
   // What does not fit into the buffers of the connection has to be read.
-  if (body && body.length > bufferedBytes) reply.raw.setTimeout(unreadMs);
-  return reply
-    .headers({
-      ...(last && routeHeaders(last, answer.decision)),
-      [costHeader]: costText(answer),
-      'x-tandem-attempts': String(answer.attempts.length),
-    })
-    .type('application/json; charset=utf-8')
-    .send(body);
+  if (body.length > bufferedBytes) raw.setTimeout(unreadMs);
+  const headers = [
+    ...Object.entries({ ...reply.getHeaders(), ...(last && routeHeaders(last, answer.decision)) }).flat(),
+    costHeader,
+    costText(answer),
+    'x-tandem-attempts',
+    String(answer.attempts.length),
+    'content-type',
+    'application/json; charset=utf-8',
+    'content-length',
+    String(body.length),
+  ];
+  reply.hijack();
+  raw.writeHead(200, headers as string[]);
+  raw.end(body);
+  return reply;
 }

@@ -82,17 +82,17 @@ export class Metrics {
   };
 
   readonly attempt = (report: AttemptReport): void => {
-    const { backend, model, usage, costNanoUsd } = report;
+    const { backend, model, usage, costNanoUsd, firstTokenMs, error } = report;
     const source = { backend, model };
-    this.#attempts.inc({ backend, model, outcome: report.error?.code ?? 'ok' });
+    this.#attempts.inc({ backend, model, outcome: error?.code ?? 'ok' });
     this.#attemptSeconds.observe(source, report.latencyMs / 1000);
-    if (report.firstTokenMs !== null) this.#firstTokenSeconds.observe(source, report.firstTokenMs / 1000);
+    if (firstTokenMs !== null) this.#firstTokenSeconds.observe(source, firstTokenMs / 1000);
     if (usage) {
       this.#tokens.inc({ backend, model, direction: 'input' }, usage.inputTokens);
       this.#tokens.inc({ backend, model, direction: 'output' }, usage.outputTokens);
     }
     if (costNanoUsd === null) this.#unknownCost.inc(source);
-    else this.#cost.inc(source, nanoToUsd(costNanoUsd));
+    else if (costNanoUsd > 0) this.#cost.inc(source, nanoToUsd(costNanoUsd));
   };
 
   #counter<Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> {

@@ -26,7 +26,7 @@ export interface NewAttempt {
 /** What is known after it. */
 export interface AttemptOutcome {
   status: Exclude<AttemptStatus, 'open'>;
-  errorCode?: string;
+  errorCode?: string | undefined;
   httpStatus?: number | undefined;
   finishReason?: string | null;
   usage: Usage | null;

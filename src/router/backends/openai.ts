@@ -34,6 +34,8 @@ export class OpenAiBackend implements Backend {
   readonly #agent: Agent;
   readonly #log: Log;
   readonly #catalogue: readonly CatalogueModel[];
+  #headers: Record<string, string> | undefined;
+  #headersKey: string | null = null;
   #models: readonly Model[];
   #listDueAtMs = 0;
   #listing: Promise<void> | undefined;
@@ -125,8 +127,15 @@ export class OpenAiBackend implements Backend {
   #passWhole(call: UpstreamCall, bytes: Buffer, sink: Sink): Promise<void> | undefined {
     const json = parseJson(bytes.toString('utf8'));
     const { text, otherText, finishReason, usage } = readWhole(this.#who, call.operation, json);
-    const relayed = call.stream ? eventsOf(json) : { bytes, usageBytes: null };
-    return sink({ ...relayed, text, otherText, finishReason: finishReason ?? 'stop', usage });
+    const events = call.stream ? eventsOf(json) : null;
+    return sink({
+      bytes: events?.bytes ?? bytes,
+      usageBytes: events?.usageBytes ?? null,
+      text,
+      otherText,
+      finishReason: finishReason ?? 'stop',
+      usage,
+    });
   }
 
   #invalid(what: string): AppError {
@@ -150,12 +159,7 @@ export class OpenAiBackend implements Backend {
     let head: ResponseHead | undefined;
     try {
       const key = apiKey && (await apiKey.read());
-      const headers = {
-        'user-agent': userAgent,
-        accept: 'text/event-stream, application/json',
-        ...(key && { authorization: `Bearer ${key}` }),
-        ...(body !== null && { 'content-type': 'application/json' }),
-      };
+      const headers = this.#headersWith(key);
       const request = { origin: this.#origin, path: this.#basePath + path, method, headers, body };
       await exchange(this.#agent, request, watch, (response) => {
         head = response;
@@ -178,6 +182,20 @@ export class OpenAiBackend implements Backend {
       const said = refusal.bytes.toString('utf8');
       throw errorFromResponse(this.#who, apiKey?.origin ?? null, status, headers['retry-after'], said);
     }
+  }
+
+  /** The same for every call, unless the key is another one. */
+  #headersWith(key: string | null): Record<string, string> {
+    if (this.#headers === undefined || key !== this.#headersKey) {
+      this.#headersKey = key;
+      this.#headers = {
+        'user-agent': userAgent,
+        accept: 'text/event-stream, application/json',
+        'content-type': 'application/json',
+        ...(key !== null && { authorization: `Bearer ${key}` }),
+      };
+    }
+    return this.#headers;
   }
 
   get #who(): string {

@@ -1,8 +1,14 @@
 import { AppError, abortReason } from '../../errors.ts';
 
+/** How late a limit may be noticed. */
+const tickMs = 20;
+/** The ticker rests when there was nothing to watch for so long. */
+const restsAfterMs = 1_000;
+
 /**
  * Ends a call when the next sign of life does not come in time, when its time is over, or when its caller leaves.
- * One per call, and cheap: no signal of its own, and one listener on the caller's that is taken off again.
+ * There is one for every call, and limits move with every piece of a stream: so they are numbers that one timer for all
+ * looks at, and the caller's signal gets one listener that is taken off again.
  */
 export class Watch {
   /** Why the call was ended; null: it was not. */
@@ -11,22 +17,20 @@ export class Watch {
   readonly #onCallerGone: () => void;
   readonly #who: string;
   readonly #startedAt = performance.now();
-  readonly #whole: NodeJS.Timeout;
-  #silence: NodeJS.Timeout | undefined;
+  readonly #wholeMs: number;
+  #silentAt = Number.POSITIVE_INFINITY;
   #silenceMs = 0;
   #what = '';
   #listener: ((reason: AppError) => void) | undefined;
 
   constructor(caller: AbortSignal, wholeMs: number, who: string) {
     this.#caller = caller;
+    this.#wholeMs = wholeMs;
     this.#who = who;
     this.#onCallerGone = () => this.#end(abortReason(caller));
     if (caller.aborted) this.#onCallerGone();
     else caller.addEventListener('abort', this.#onCallerGone, { once: true });
-    this.#whole = setTimeout(
-      () => this.#end(new AppError('deadline_exceeded', `${who} did not finish within ${Math.round(wholeMs)} ms.`)),
-      wholeMs,
-    );
+    ticker.add(this);
   }
 
   /** Called once, at once when the call was ended already. */
@@ -37,34 +41,34 @@ export class Watch {
 
   /** From now on. */
   expect(withinMs: number, what: string): void {
-    this.#what = what;
-    if (this.#silence && this.#silenceMs === withinMs) {
-      this.#silence.refresh();
-      return;
-    }
-    clearTimeout(this.#silence);
+    this.#silentAt = performance.now() + withinMs;
     this.#silenceMs = withinMs;
-    this.#silence = setTimeout(() => {
-      this.#end(new AppError('upstream_timeout', `${this.#who} ${this.#what} within ${Math.round(withinMs)} ms.`));
-    }, withinMs);
+    this.#what = what;
   }
 
   /** From the start of the call. */
   expectSinceStart(withinMs: number, what: string): void {
-    this.expect(Math.max(0, withinMs - (performance.now() - this.#startedAt)), what);
-    this.#silenceMs = -1;
+    this.expect(withinMs, what);
+    this.#silentAt = this.#startedAt + withinMs;
   }
 
   /** While it is the caller who is slow. */
   rest(): void {
-    clearTimeout(this.#silence);
-    this.#silence = undefined;
+    this.#silentAt = Number.POSITIVE_INFINITY;
   }
 
   stop(): void {
-    clearTimeout(this.#silence);
-    clearTimeout(this.#whole);
+    ticker.remove(this);
     this.#caller.removeEventListener('abort', this.#onCallerGone);
+  }
+
+  look(now: number): void {
+    if (now >= this.#silentAt) this.#fail('upstream_timeout', this.#what, this.#silenceMs);
+    else if (now >= this.#startedAt + this.#wholeMs) this.#fail('deadline_exceeded', 'did not finish', this.#wholeMs);
+  }
+
+  #fail(code: 'upstream_timeout' | 'deadline_exceeded', what: string, withinMs: number): void {
+    this.#end(new AppError(code, `${this.#who} ${what} within ${Math.round(withinMs)} ms.`));
   }
 
   #end(reason: AppError): void {
@@ -73,3 +77,30 @@ export class Watch {
     this.#listener?.(reason);
   }
 }
+
+class Ticker {
+  readonly #watches = new Set<Watch>();
+  #timer: NodeJS.Timeout | undefined;
+  #busyAt = 0;
+
+  add(watch: Watch): void {
+    this.#watches.add(watch);
+    // A call keeps its connection open, and with it the process; this need not.
+    this.#timer ??= setInterval(() => this.#tick(), tickMs).unref();
+  }
+
+  remove(watch: Watch): void {
+    this.#watches.delete(watch);
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    for (const watch of this.#watches) watch.look(now);
+    if (this.#watches.size > 0) this.#busyAt = now;
+    if (now - this.#busyAt < restsAfterMs) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+const ticker = new Ticker();
