@@ -108,6 +108,7 @@ try {
     `${database.driver}, Node ${process.versions.node}: ${attempts} attempts filled in ${(filledMs / 1000).toFixed(1)} s, ${seals.length} chunks sealed in ${summary(seals)} each, ${Math.round(statSync(database.path).size / 2 ** 20)} MiB`,
   );
   const context = { reports, calendar, clock };
+  const medians = [];
   for (const input of [
     { period: '30d' },
     { period: '30d', group_by: 'model' },
@@ -125,8 +126,10 @@ try {
     }
     const [first, ...warm] = times;
     warm.sort((one, other) => one - other);
+    medians.push(warm[Math.floor(warm.length / 2)]);
     console.log(`cost_report ${JSON.stringify(input)}: first ${first.toFixed(0)} ms, then ${summary(warm)}`);
   }
+  console.log(`slowest median ${Math.max(...medians).toFixed(0)} ms (${database.driver})`);
   await database.close();
 } finally {
   rmSync(folder, { recursive: true });

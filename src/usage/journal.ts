@@ -38,7 +38,7 @@ interface Committed {
 /** So long a settlement waits for an open to be written with: a commit costs several times what a row does. */
 const settlesWaitMs = 5;
 const settlesAtOnce = 64;
-/** With so many calls under way, opens wait a moment for each other too. */
+/** With so many calls under way, and others written just now, opens wait a moment for each other too. */
 const crowdedFrom = 16;
 const crowdedWaitMs = 1;
 
@@ -62,6 +62,7 @@ export class Journal {
   #alarm: NodeJS.Timeout | undefined;
   #alarmMs = Number.POSITIVE_INFINITY;
   #draining = false;
+  #committedAt = 0;
 
   constructor(database: Database, budget: Budget, clock: Clock) {
     this.#database = database;
@@ -128,7 +129,7 @@ export class Journal {
   #waitMs(): number {
     if (this.#draining || this.#settles.length >= settlesAtOnce) return 0;
     if (this.#opens.length === 0) return settlesWaitMs;
-    const crowded = this.#open.size >= crowdedFrom && this.#opens.length < this.#open.size / 2;
+    const crowded = this.#open.size >= crowdedFrom && performance.now() - this.#committedAt < crowdedWaitMs;
     return crowded ? crowdedWaitMs : 0;
   }
 
@@ -152,6 +153,7 @@ export class Journal {
         this.#budget.booked(bookings);
         return committed;
       });
+      this.#committedAt = performance.now();
       for (const [id, row] of opened) this.#open.set(id, row);
       for (const { id } of settles) this.#open.delete(id);
       for (const { done } of settles) done(null);

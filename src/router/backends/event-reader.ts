@@ -79,7 +79,10 @@ export class EventReader {
   }
 
   #take(event: Buffer, piece: PieceBuilder): void {
-    this.#parser.feed(event.toString('utf8'));
+    const text = event.toString('utf8');
+    const data = onlyData(text);
+    if (data === null) this.#parser.feed(text);
+    else this.#data.push(data);
     if (this.#data.length === 0) {
       if (this.begun) piece.relay(event);
       return;
@@ -101,6 +104,13 @@ export class EventReader {
       }
     }
   }
+}
+
+/** The data of an event that has one line of it and nothing else, as nearly all have; null: ask the parser. */
+function onlyData(text: string): string | null {
+  if (!text.startsWith('data: ')) return null;
+  const end = text.indexOf('\n');
+  return end === text.length - 2 && text[end - 1] !== '\r' ? text.slice('data: '.length, end) : null;
 }
 
 /** Gathers the events that arrived together. */
