@@ -1,4 +1,5 @@
 import { priorities } from '../config/schema.ts';
+import { sufficesAt } from './complexity/prior.ts';
 import { route, type Sized } from './route.ts';
 import { candidateName, type Decision, type Snapshot } from './types.ts';
 
@@ -20,7 +21,9 @@ export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision
       other >= 0 && other <= 1;
       other = round(other + direction * scoreStep)
     ) {
-      const choice = choiceOf(route({ ...sized, complexity: { score: other, features: [] } }, snapshot));
+      const choice = choiceOf(
+        route({ ...sized, complexity: { score: other, suffices: sufficesAt(other), features: [] } }, snapshot),
+      );
       if (choice === current || !choice) continue;
       changes.push(`score ${direction > 0 ? 'from' : 'down to'} ${other.toFixed(2)} -> ${choice}`);
       break;

@@ -160,7 +160,14 @@ export interface Feature {
 export interface Complexity {
   /** 0 (any model does) to 1 (needs the strongest). */
   score: number;
+  /** Chance that the answer of a small, and of a large model is good enough, 0..1. */
+  suffices: Suffices;
   features: readonly Feature[];
+}
+
+export interface Suffices {
+  small: number;
+  large: number;
 }
 
 /** Rates how much model a prompt needs. Pure, and fast enough to run on every request. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Priority, priorities } from '../../src/config/schema.ts';
+import { sufficesAt } from '../../src/router/complexity/prior.ts';
 import { wouldChange } from '../../src/router/explain.ts';
 import { route, type Sized } from '../../src/router/route.ts';
 import type { BackendSnapshot, Model, Snapshot } from '../../src/router/types.ts';
@@ -38,7 +39,7 @@ function snapshot(backends: BackendSnapshot[] = [cheap, box], rest: Partial<Snap
 function ask(score: number, rest: Partial<Sized['request']> = {}, inputTokens = 100): Sized {
   return {
     request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, ...rest },
-    complexity: { score, features: [] },
+    complexity: { score, suffices: sufficesAt(score), features: [] },
     inputTokens,
   };
 }

@@ -56,7 +56,7 @@ export function nameOf(leg: Leg | null): string | null {
 }
 
 export const emptyDecision: Decision = {
-  complexity: { score: 0, features: [] },
+  complexity: { score: 0, suffices: { small: 1, large: 1 }, features: [] },
   priority: 'balanced',
   inputTokens: 1,
   expectedOutputTokens: 1,

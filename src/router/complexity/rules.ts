@@ -1,5 +1,6 @@
 import { textOf } from '../tokens.ts';
 import type { Complexity, Feature, Message, Scorer } from '../types.ts';
+import { sufficesAt } from './prior.ts';
 
 /**
  * The first scorer: a documented sum of signs that a prompt is hard. Each rule reads the text once and gives a value
@@ -104,7 +105,8 @@ export const scoreByRules: Scorer = (messages: readonly Message[]): Complexity =
     return { name: rule.name, value: round(value), contribution: round(value * rule.weight) };
   });
   const total = features.reduce((sum, feature) => sum + feature.contribution, base);
-  return { score: round(Math.min(1, Math.max(0, total))), features };
+  const score = round(Math.min(1, Math.max(0, total)));
+  return { score, suffices: sufficesAt(score), features };
 };
 
 function view(messages: readonly Message[]): PromptView {
