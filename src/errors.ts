@@ -90,9 +90,3 @@ export class AppError extends Error {
     return `in ${Math.max(1, Math.ceil(this.retryAfterMs / 1000))} s`;
   }
 }
-
-/** The reason of an aborted signal as an AppError: our own reasons pass through, everything else is a cancellation. */
-export function abortReason(signal: AbortSignal): AppError {
-  if (signal.reason instanceof AppError) return signal.reason;
-  return new AppError('cancelled', 'The call was cancelled.', { cause: signal.reason });
-}

@@ -1,9 +1,10 @@
 import pRetry, { AbortError } from 'p-retry';
 import { type Dispatcher, request } from 'undici';
 import type { z } from 'zod';
+import { abortReason } from '../cancellation.ts';
 import type { Clock } from '../clock.ts';
 import type { Secret } from '../config/secret.ts';
-import { AppError, abortReason } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import { parseJson, toNetworkError, userAgent } from '../http.ts';
 import { errorFromAnswer } from './errors.ts';
 import type { Pacer, Turn } from './pacer.ts';

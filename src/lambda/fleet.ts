@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { abortReason } from '../cancellation.ts';
 import type { Clock } from '../clock.ts';
-import { AppError, abortReason } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { InstanceRow } from '../usage/instance-cost.ts';
 import type { InstanceLedger } from '../usage/instances.ts';

@@ -1,4 +1,5 @@
-import { AppError, abortReason } from '../errors.ts';
+import { abortReason, type Cancellation } from '../cancellation.ts';
+import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import type { Usage } from '../usage/prices.ts';
 import { type Bill, billFor, type Heard } from './bill.ts';
@@ -17,7 +18,7 @@ export interface AttemptPlan {
   leftMs: number;
   /** `performance.now()` when the request began. */
   startedAt: number;
-  signal: AbortSignal;
+  signal: Cancellation;
   /** What an earlier attempt said, to be continued. */
   begun: Begun | null;
   /** Gets what arrives; undefined: only the result counts. */
@@ -207,7 +208,7 @@ async function listen(plan: AttemptPlan): Promise<Listened> {
   return heard;
 }
 
-function isCancelled(error: AppError, signal: AbortSignal): boolean {
+function isCancelled(error: AppError, signal: Cancellation): boolean {
   return error.code === 'cancelled' || (signal.aborted && error === abortReason(signal));
 }
 

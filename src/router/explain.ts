@@ -1,9 +1,35 @@
 import { priorities } from '../config/schema.ts';
+import { formatUsd } from '../money.ts';
 import { sufficesAt } from './complexity/prior.ts';
-import { route, type Sized } from './route.ts';
-import { candidateName, type Decision, type Snapshot } from './types.ts';
+import { complexFromScore, route, type Sized } from './route.ts';
+import { type Candidate, candidateName, type Decision, type Snapshot } from './types.ts';
 
 const scoreStep = 0.05;
+
+/** Why the first candidate is the first, in a sentence. */
+export function whyOf({ asked, complexity, priority, candidates: [chosen] }: Decision): string {
+  if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
+  const score = `score ${complexity.score.toFixed(2)}`;
+  if (asked.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
+  const kind =
+    complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
+  const among = asked.backend === 'auto' ? '' : ` among ${asked.backend}`;
+  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${priority}${among}: ${reasonOf(chosen)}.`;
+}
+
+/** What speaks for a candidate, or against it. */
+export function reasonOf({ constraint, note, spared, ...candidate }: Candidate): string {
+  if (constraint !== null && note !== null) return note;
+  const { kind, suitability, predictedCostNanoUsd, predictedLatencyMs } = candidate;
+  const price = predictedCostNanoUsd === null ? 'price unknown' : `about ${formatUsd(predictedCostNanoUsd)}`;
+  return [
+    `suits ${suitability.toFixed(2)}`,
+    kind === 'dedicated' ? 'no cost beyond its minutes' : price,
+    `about ${(predictedLatencyMs / 1000).toFixed(1)} s`,
+    ...(spared ? ['kept for complex and latency-critical work'] : []),
+    ...(note === null ? [] : [note]),
+  ].join(', ');
+}
 
 /** In words, what would lead to another choice: another priority, or a harder or easier prompt. */
 export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision): string[] {

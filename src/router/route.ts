@@ -88,14 +88,12 @@ export function route(sized: Sized, snapshot: Snapshot): Decision {
   const [first] = ranked;
   if (first && first.verdict !== 'excluded') first.verdict = 'chosen';
   return {
+    asked: { backend: request.backend, model: request.model },
     complexity,
     priority: request.priority,
     inputTokens,
     expectedOutputTokens: expected,
     candidates: ranked,
-    get why() {
-      return explainChoice(request, complexity, first);
-    },
   };
 }
 
@@ -158,8 +156,8 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const suitability = suitabilityOf(model.tier, complexity.suffices);
   const predictedCostNanoUsd = costOf(outputTokens);
   const worstCostNanoUsd = costOf(maxTokens * request.choices);
-  const kept = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
-  const occupancy = kept ? seconds * occupancyNanoUsdPerSecond : 0;
+  const spared = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
+  const occupancy = spared ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
   const worth = worthByPriority[request.priority];
 
@@ -171,10 +169,8 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
     tier: model.tier,
     price: model.price,
     verdict: excluded ? 'excluded' : backend.health.usable ? 'fallback' : 'last_resort',
-    // Read by people only, and dear to write: most requests never need it.
-    get reason() {
-      return excluded?.reason ?? describe(this, backend, kept);
-    },
+    note: excluded?.reason ?? (backend.health.usable ? null : (backend.health.reason ?? 'unhealthy')),
+    spared,
     constraint: excluded?.constraint ?? null,
     suitability: Math.round(suitability * 1_000) / 1_000,
     maxTokens,
@@ -189,18 +185,6 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
 
 function suitabilityOf(tier: Tier, { small, large }: Suffices): number {
   return chance(logOdds(small) + standing[tier] * (logOdds(large) - logOdds(small)));
-}
-
-function describe(candidate: Candidate, { health }: BackendSnapshot, kept: boolean): string {
-  const { kind, suitability, predictedCostNanoUsd, predictedLatencyMs } = candidate;
-  const price = predictedCostNanoUsd === null ? 'price unknown' : `about ${formatUsd(predictedCostNanoUsd)}`;
-  return [
-    `suits ${suitability.toFixed(2)}`,
-    kind === 'dedicated' ? 'no cost beyond its minutes' : price,
-    `about ${(predictedLatencyMs / 1000).toFixed(1)} s`,
-    ...(kept ? ['kept for complex and latency-critical work'] : []),
-    ...(health.usable ? [] : [health.reason ?? 'unhealthy']),
-  ].join(', ');
 }
 
 type Exclusion = { constraint: NonNullable<Candidate['constraint']>; reason: string };
@@ -242,14 +226,4 @@ function verdictRank(candidate: Candidate): number {
 function assumedCost(tier: Tier, inputTokens: number, outputTokens: number): number {
   const { input, output } = assumedPrice[tier];
   return usdToNano((inputTokens * input + outputTokens * output) / 1_000_000);
-}
-
-function explainChoice(request: Sized['request'], complexity: Complexity, chosen: Candidate | undefined): string {
-  if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
-  const score = `score ${complexity.score.toFixed(2)}`;
-  if (request.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
-  const kind =
-    complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
-  const asked = request.backend === 'auto' ? '' : ` among ${request.backend}`;
-  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${request.priority}${asked}: ${chosen.reason}.`;
 }

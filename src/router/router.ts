@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Cancellation, pause, throwIfCancelled } from '../cancellation.ts';
 import { reservedBackendIds, type StreamLoss } from '../config/schema.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
 import { Delivery, type Receiver } from './delivery.ts';
-import { wouldChange } from './explain.ts';
+import { reasonOf, wouldChange } from './explain.ts';
 import type { HealthBook } from './health.ts';
 import { Itinerary } from './itinerary.ts';
 import { isNamed, matchesBackend, route, type Sized } from './route.ts';
@@ -64,7 +65,7 @@ export class Router {
   }
 
   /** The decision that `run` would take now. Calls no model and writes nothing. */
-  async explain(request: ModelRequest, signal: AbortSignal): Promise<Explanation> {
+  async explain(request: ModelRequest, signal: Cancellation): Promise<Explanation> {
     const { sized, snapshot } = await this.#prepare(request, signal);
     const decision = route(sized, snapshot);
     return { decision, wouldChange: wouldChange(sized, snapshot, decision) };
@@ -75,7 +76,7 @@ export class Router {
    * before anything is sent, `all_attempts_failed` after everything was tried, `cancelled` when aborted. With a
    * receiver, the pieces of the answer go there as they come; an error then may follow the first of them.
    */
-  async run(request: ModelRequest, signal: AbortSignal, receiver?: Receiver): Promise<Answer> {
+  async run(request: ModelRequest, signal: Cancellation, receiver?: Receiver): Promise<Answer> {
     const settled: Promise<void>[] = [];
     try {
       return await this.#run(request, signal, receiver, settled);
@@ -88,7 +89,7 @@ export class Router {
 
   async #run(
     request: ModelRequest,
-    signal: AbortSignal,
+    signal: Cancellation,
     receiver: Receiver | undefined,
     settled: Promise<void>[],
   ): Promise<Answer> {
@@ -149,7 +150,7 @@ export class Router {
   }
 
   /** Checks names, brings lists of models up to date, measures the prompt, and takes the snapshot. */
-  async #prepare(request: ModelRequest, signal: AbortSignal): Promise<{ sized: Sized; snapshot: Snapshot }> {
+  async #prepare(request: ModelRequest, signal: Cancellation): Promise<{ sized: Sized; snapshot: Snapshot }> {
     const backends = this.#parts.backends.list();
     if (backends.length === 0) throw nothingConfigured();
     requireBackend(backends, request.backend);
@@ -233,7 +234,7 @@ function requireCandidates(decision: Decision, snapshot: Snapshot): Candidate[] 
   const usable = decision.candidates.filter((candidate) => candidate.verdict !== 'excluded');
   if (usable.length > 0) return usable;
   const asked = decision.candidates.filter((candidate) => candidate.constraint !== 'backend');
-  const reasons = asked.map((candidate) => `${candidateName(candidate)}: ${candidate.reason}`).join('; ');
+  const reasons = asked.map((candidate) => `${candidateName(candidate)}: ${reasonOf(candidate)}`).join('; ');
   const only = (constraint: Candidate['constraint']) =>
     asked.length > 0 && asked.every((candidate) => candidate.constraint === constraint);
   if (only('context_window')) {
@@ -299,14 +300,10 @@ function isSameFailure(one: AttemptReport, other: AttemptReport): boolean {
 }
 
 /** Lists of models that are due are waited for, but not long: a decision can do with the old ones. */
-async function waitFor(lists: Promise<void>[], signal: AbortSignal): Promise<void> {
+async function waitFor(lists: Promise<void>[], signal: Cancellation): Promise<void> {
   const enough = new AbortController();
   const limit = delay(refreshWaitMs, undefined, { signal: enough.signal }).catch(() => undefined);
   await Promise.race([Promise.all(lists), limit]);
   enough.abort();
-  signal.throwIfAborted();
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await delay(ms, undefined, { signal }).catch(() => signal.throwIfAborted());
+  throwIfCancelled(signal);
 }

@@ -1,4 +1,5 @@
 import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions';
+import type { Cancellation } from '../cancellation.ts';
 import type { BackendKind } from '../config/index.ts';
 import type { Prefill, Priority, Tier } from '../config/schema.ts';
 import type { Principal } from '../principal.ts';
@@ -77,7 +78,7 @@ export interface Backend {
   /** Brings `models()` up to date; undefined when nothing is due. Never throws. */
   refresh(): Promise<void> | undefined;
   /** Calls and hands every piece to `sink`. Returns when the answer is complete, and throws when it is not. */
-  send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void>;
+  send(call: UpstreamCall, limits: CallLimits, signal: Cancellation, sink: Sink): Promise<void>;
 }
 
 /** The port through which backends reach the router; dedicated ones come and go. */
@@ -181,7 +182,10 @@ export interface Candidate {
   price: Price | null;
   /** `chosen`, `fallback` (in this order), `last_resort` (unhealthy, tried when nothing else is left) or `excluded`. */
   verdict: 'chosen' | 'fallback' | 'last_resort' | 'excluded';
-  reason: string;
+  /** What excluded it, or what is wrong with its backend; null: nothing. `reasonOf` says it all. */
+  note: string | null;
+  /** Whether it is left alone because its GPU is kept for complex and latency-critical work. */
+  spared: boolean;
   /** What excluded it, or null. */
   constraint: 'backend' | 'key' | 'context_window' | 'output_limit' | 'budget' | null;
   /** Chance that this model's answer is good enough, 0..1, as the score predicts it. */
@@ -195,14 +199,16 @@ export interface Candidate {
   valueNanoUsd: number;
 }
 
+/** Plain data: it is made for every request, and read by people now and then (`whyOf`). */
 export interface Decision {
+  /** What was asked for by name. */
+  asked: { backend: string; model: string | undefined };
   complexity: Complexity;
   priority: Priority;
   inputTokens: number;
   expectedOutputTokens: number;
   /** Ranked: those that will be tried, in order, then the excluded ones. */
   candidates: readonly Candidate[];
-  why: string;
 }
 
 export function candidateName(candidate: { backend: string; model: string }): string {

@@ -1,3 +1,4 @@
+import { type Cancellation, Canceller } from '../cancellation.ts';
 import { AppError } from '../errors.ts';
 
 /** What those are told who are turned away. */
@@ -12,7 +13,7 @@ export interface LoadLimits {
 /** One request that is being worked on. */
 export interface Ticket {
   /** Aborted when the caller hangs up, or when Tandem cannot wait for the answer any longer. */
-  readonly signal: AbortSignal;
+  readonly signal: Cancellation;
   cancel(reason: AppError): void;
   leave(): void;
 }
@@ -54,10 +55,10 @@ export class Load {
         retryAfterMs,
       });
     }
-    const controller = new AbortController();
+    const signal = new Canceller();
     const ticket: Ticket = {
-      signal: controller.signal,
-      cancel: (reason) => controller.abort(reason),
+      signal,
+      cancel: (reason) => signal.cancel(reason),
       leave: () => {
         if (this.#tickets.delete(ticket)) this.#bodyBytes -= bodyBytes;
       },

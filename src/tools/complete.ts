@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
 import { type AttemptReport, totalCostNano } from '../router/attempt.ts';
+import { whyOf } from '../router/explain.ts';
 import type { Answer } from '../router/router.ts';
 import { candidateName } from '../router/types.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
@@ -70,7 +71,7 @@ function present(answer: Answer, detailed: boolean) {
     cost_usd: nanoToUsd(totalCostNano(answer.attempts)),
     cost_basis: last.costSource ?? 'unknown',
     latency_ms: answer.latencyMs,
-    why: whyOf(answer, failed, last) + cut,
+    why: whyThis(answer, failed, last) + cut,
     finish_reason: answer.finishReason,
     ...(last.usageSource === 'estimate' && { tokens_estimated: true }),
     ...(detailed && { score: answer.decision.complexity.score }),
@@ -78,8 +79,8 @@ function present(answer: Answer, detailed: boolean) {
   };
 }
 
-function whyOf(answer: Answer, failed: readonly AttemptReport[], last: AttemptReport): string {
-  if (failed.length === 0) return answer.decision.why;
+function whyThis(answer: Answer, failed: readonly AttemptReport[], last: AttemptReport): string {
+  if (failed.length === 0) return whyOf(answer.decision);
   const reasons = failed.map(
     (attempt) => `${candidateName(attempt)} failed (${attempt.error?.message ?? 'no answer'})`,
   );

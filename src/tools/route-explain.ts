@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
+import { reasonOf, whyOf } from '../router/explain.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
@@ -31,7 +32,7 @@ export const routeExplain = defineTool({
       features: decision.complexity.features
         .filter((feature) => detailed || feature.contribution !== 0)
         .map((feature) => ({ ...feature })),
-      why: decision.why,
+      why: whyOf(decision),
       input_tokens: decision.inputTokens,
       expected_output_tokens: decision.expectedOutputTokens,
       order: decision.candidates
@@ -45,7 +46,7 @@ export const routeExplain = defineTool({
         suitability: candidate.suitability,
         predicted_cost_usd: nanoToUsd(candidate.predictedCostNanoUsd),
         predicted_latency_ms: candidate.predictedLatencyMs,
-        reason: candidate.reason,
+        reason: reasonOf(candidate),
         ...(detailed && {
           kind: candidate.kind,
           max_tokens: candidate.maxTokens,

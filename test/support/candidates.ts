@@ -10,7 +10,8 @@ export function candidate(backend: string, model = 'm'): Candidate {
     tier: 'small',
     price: null,
     verdict: 'fallback',
-    reason: '',
+    note: null,
+    spared: false,
     constraint: null,
     suitability: 1,
     maxTokens: 100,
@@ -56,12 +57,12 @@ export function nameOf(leg: Leg | null): string | null {
 }
 
 export const emptyDecision: Decision = {
+  asked: { backend: 'auto', model: undefined },
   complexity: { score: 0, suffices: { small: 1, large: 1 }, features: [] },
   priority: 'balanced',
   inputTokens: 1,
   expectedOutputTokens: 1,
   candidates: [],
-  why: '',
 };
 
 export const chatRequest: ModelRequest = {

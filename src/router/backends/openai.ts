@@ -1,4 +1,5 @@
 import { Agent } from 'undici';
+import { type Cancellation, Canceller } from '../../cancellation.ts';
 import type { BackendConfig, BackendKind } from '../../config/index.ts';
 import { presets } from '../../config/presets.ts';
 import type { Prefill } from '../../config/schema.ts';
@@ -65,13 +66,13 @@ export class OpenAiBackend implements Backend {
   refresh(): Promise<void> | undefined {
     if (this.#config.models || this.unusable || performance.now() < this.#listDueAtMs) return undefined;
     // For all who wait, so it does not end with the one who came first.
-    this.#listing ??= this.#list(new AbortController().signal).finally(() => {
+    this.#listing ??= this.#list(new Canceller()).finally(() => {
       this.#listing = undefined;
     });
     return this.#listing;
   }
 
-  async #list(signal: AbortSignal): Promise<void> {
+  async #list(signal: Cancellation): Promise<void> {
     try {
       this.#models = discoveredModels(await this.listModels(signal), this.#catalogue);
       this.#listDueAtMs = performance.now() + listMaxAgeMs;
@@ -85,7 +86,7 @@ export class OpenAiBackend implements Backend {
   }
 
   /** `GET /models`, live. */
-  async listModels(signal: AbortSignal): Promise<ListedModel[]> {
+  async listModels(signal: Cancellation): Promise<ListedModel[]> {
     const watch = new Watch(signal, listTimeoutMs, this.#who);
     const body = new BodyReader(longestBodyBytes);
     await this.#exchange('GET', '/models', null, watch, () => body).catch((error: unknown) => {
@@ -99,7 +100,7 @@ export class OpenAiBackend implements Backend {
     }));
   }
 
-  async send(call: UpstreamCall, limits: CallLimits, signal: AbortSignal, sink: Sink): Promise<void> {
+  async send(call: UpstreamCall, limits: CallLimits, signal: Cancellation, sink: Sink): Promise<void> {
     const watch = new Watch(signal, limits.wholeMs, this.#who);
     const { timeoutMs, wholeTimeoutMs, firstTokenTimeoutMs } = this.#config;
     const beginMs = call.stream ? Math.min(timeoutMs, firstTokenTimeoutMs) : wholeTimeoutMs;

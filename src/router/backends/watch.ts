@@ -1,4 +1,5 @@
-import { AppError, abortReason } from '../../errors.ts';
+import { abortReason, type Cancellation } from '../../cancellation.ts';
+import { AppError } from '../../errors.ts';
 
 /** How late a limit may be noticed. */
 const tickMs = 20;
@@ -13,7 +14,7 @@ const restsAfterMs = 1_000;
 export class Watch {
   /** Why the call was ended; null: it was not. */
   reason: AppError | null = null;
-  readonly #caller: AbortSignal;
+  readonly #caller: Cancellation;
   readonly #onCallerGone: () => void;
   readonly #who: string;
   readonly #startedAt = performance.now();
@@ -23,13 +24,13 @@ export class Watch {
   #what = '';
   #listener: ((reason: AppError) => void) | undefined;
 
-  constructor(caller: AbortSignal, wholeMs: number, who: string) {
+  constructor(caller: Cancellation, wholeMs: number, who: string) {
     this.#caller = caller;
     this.#wholeMs = wholeMs;
     this.#who = who;
     this.#onCallerGone = () => this.#end(abortReason(caller));
     if (caller.aborted) this.#onCallerGone();
-    else caller.addEventListener('abort', this.#onCallerGone, { once: true });
+    else caller.addEventListener('abort', this.#onCallerGone);
     ticker.add(this);
   }
 
@@ -59,6 +60,8 @@ export class Watch {
 
   stop(): void {
     ticker.remove(this);
+    // Whoever outlives the call must not hold on to all that the listener knows of it.
+    this.#listener = undefined;
     this.#caller.removeEventListener('abort', this.#onCallerGone);
   }
 
