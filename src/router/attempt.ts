@@ -2,7 +2,7 @@ import { abortReason, type Cancellation } from '../cancellation.ts';
 import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import type { Usage } from '../usage/prices.ts';
-import { type Bill, billFor, type Heard } from './bill.ts';
+import { type Bill, billFor, type Heard, hasSaid } from './bill.ts';
 import type { HealthBook } from './health.ts';
 import { type Backend, type Begun, type Candidate, candidateName, type ModelRequest, type Sink } from './types.ts';
 
@@ -154,7 +154,6 @@ async function open({ ledger, health }: { ledger: Ledger; health: HealthBook }, 
 }
 
 interface Listened extends Heard {
-  text: string;
   body: Buffer | null;
   finishReason: string | null;
   firstTokenMs: number | null;
@@ -167,7 +166,7 @@ async function listen(plan: AttemptPlan): Promise<Listened> {
   const startedAt = performance.now();
   const heard: Listened = {
     text: '',
-    generated: '',
+    otherText: '',
     body: null,
     finishReason: null,
     usage: null,
@@ -185,9 +184,10 @@ async function listen(plan: AttemptPlan): Promise<Listened> {
     };
     await backend.send(call, { firstByteMs: plan.firstByteMs, wholeMs: plan.leftMs }, signal, (piece) => {
       heard.text += piece.text;
-      heard.generated += piece.text + piece.otherText;
+      if (piece.otherText !== '') heard.otherText += piece.otherText;
       // Of an answer that comes whole, nobody knows when its first token was there.
-      if (request.stream && heard.generated !== '') heard.firstTokenMs ??= Math.round(performance.now() - startedAt);
+      if (heard.firstTokenMs === null && request.stream && hasSaid(heard))
+        heard.firstTokenMs = Math.round(performance.now() - startedAt);
       heard.finishReason ??= piece.finishReason;
       if (piece.usage) {
         heard.usage = piece.usage.usage;

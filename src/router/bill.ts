@@ -7,8 +7,9 @@ import type { Candidate } from './types.ts';
 
 /** What was heard of an answer by the time it ended, well or not. */
 export interface Heard {
-  /** All that was generated. */
-  generated: string;
+  text: string;
+  /** Everything else that was generated. */
+  otherText: string;
   usage: Usage | null;
   costUsd: number | null;
   error: AppError | null;
@@ -31,14 +32,14 @@ const mostCredibleUsd = 100;
  */
 export function billFor(candidate: Candidate, inputTokens: number, heard: Heard): Bill {
   const refused = heard.error?.httpStatus !== undefined;
-  const silent = heard.error !== null && heard.generated === '' && heard.usage === null;
+  const silent = heard.error !== null && !hasSaid(heard) && heard.usage === null;
   if (candidate.kind === 'dedicated') {
-    const usage = silent ? null : (reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard.generated));
+    const usage = silent ? null : (reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard));
     return { usage, usageSource: sourceOf(heard, usage), costNanoUsd: 0, costSource: 'instance_time' };
   }
   if (refused) return { usage: null, usageSource: null, costNanoUsd: 0, costSource: null };
   if (silent) return { usage: null, usageSource: null, costNanoUsd: neverSent(heard) ? 0 : null, costSource: null };
-  const usage = reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard.generated);
+  const usage = reported(heard, candidate, inputTokens) ?? estimated(inputTokens, heard);
   const usageSource = sourceOf(heard, usage);
   if (heard.costUsd !== null && heard.costUsd <= mostCredibleUsd)
     return { usage, usageSource, costNanoUsd: usdToNano(heard.costUsd), costSource: 'provider' };
@@ -46,16 +47,21 @@ export function billFor(candidate: Candidate, inputTokens: number, heard: Heard)
   return { usage, usageSource, costNanoUsd: tokenCostNano(candidate.price, usage), costSource: candidate.price.source };
 }
 
+export function hasSaid({ text, otherText }: Pick<Heard, 'text' | 'otherText'>): boolean {
+  return text !== '' || otherText !== '';
+}
+
 /** The reported tokens, unless they cannot be true: a text without a token, or far more than was asked for. */
-function reported({ usage, generated }: Heard, candidate: Candidate, inputTokens: number): Usage | null {
-  if (usage === null || (usage.outputTokens === 0 && generated !== '')) return null;
+function reported(heard: Heard, candidate: Candidate, inputTokens: number): Usage | null {
+  const { usage } = heard;
+  if (usage === null || (usage.outputTokens === 0 && hasSaid(heard))) return null;
   const credible =
     usage.inputTokens <= 20 * inputTokens + 10_000 && usage.outputTokens <= 4 * candidate.maxTokens + 100_000;
   return credible ? usage : null;
 }
 
-function estimated(inputTokens: number, generated: string): Usage {
-  return { inputTokens, cachedInputTokens: 0, outputTokens: estimateTokens(generated), reasoningTokens: 0 };
+function estimated(inputTokens: number, { text, otherText }: Heard): Usage {
+  return { inputTokens, cachedInputTokens: 0, outputTokens: estimateTokens(text + otherText), reasoningTokens: 0 };
 }
 
 function sourceOf(heard: Heard, usage: Usage | null): Bill['usageSource'] {

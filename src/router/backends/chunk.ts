@@ -8,7 +8,7 @@ export interface Chunk {
   otherText: string;
   finishReason: string | null;
   /** Which of the choices it ends. */
-  finished: number[];
+  finished: readonly number[];
   usage: ReportedUsage | null;
   /** It carries usage and nothing else. */
   onlyUsage: boolean;
@@ -25,7 +25,7 @@ export function readChunk(who: string, json: unknown): Chunk {
     text: '',
     otherText: '',
     finishReason: null,
-    finished: [],
+    finished: none,
     usage: json.usage == null ? null : readUsage(json.usage),
     onlyUsage: false,
   };
@@ -34,6 +34,8 @@ export function readChunk(who: string, json: unknown): Chunk {
   chunk.onlyUsage = choices.length === 0 && chunk.usage !== null;
   return chunk;
 }
+
+const none: readonly number[] = [];
 
 /** Reads a whole answer. Throws as `readChunk` does, and also where there is nothing in it. */
 export function readWhole(who: string, operation: Operation, json: unknown): Chunk {
@@ -74,20 +76,22 @@ export function textEvent(data: { model: string }, text: string, finishReason: s
 function addChoice(chunk: Chunk, choice: unknown): void {
   if (!isRecord(choice)) return;
   const first = choice.index === undefined || choice.index === 0;
-  const add = (value: unknown, isText: boolean) => {
-    const text = typeof value === 'string' ? value : value == null ? '' : JSON.stringify(value);
-    if (isText && first) chunk.text += text;
-    else chunk.otherText += text;
-  };
-  add(choice.text, true);
+  addText(chunk, choice.text, first);
   const said = choice.delta ?? choice.message;
   if (isRecord(said)) {
-    for (const key in said) if (key !== 'role') add(said[key], key === 'content');
+    for (const key in said) if (key !== 'role') addText(chunk, said[key], first && key === 'content');
   }
   if (typeof choice.finish_reason === 'string' && choice.finish_reason !== '') {
-    chunk.finished.push(typeof choice.index === 'number' ? choice.index : 0);
+    chunk.finished = [...chunk.finished, typeof choice.index === 'number' ? choice.index : 0];
     chunk.finishReason ??= word(choice.finish_reason);
   }
+}
+
+function addText(chunk: Chunk, value: unknown, isAnswer: boolean): void {
+  if (value == null) return;
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  if (isAnswer) chunk.text += text;
+  else chunk.otherText += text;
 }
 
 /** A word of the protocol, or `other`: it goes into the ledger, which takes no free text. */

@@ -3,6 +3,7 @@ import { AppError } from '../../errors.ts';
 import { parseJson } from '../../http.ts';
 import type { Piece } from '../types.ts';
 import { type Chunk, readChunk } from './chunk.ts';
+import { Template } from './template.ts';
 
 const newline = 10;
 const carriageReturn = 13;
@@ -26,6 +27,7 @@ export class EventReader {
   /** What is wrong with the stream. What `read` returned besides came before it, and is good. */
   failure: AppError | null = null;
   readonly #who: string;
+  readonly #template = new Template();
   readonly #data: string[] = [];
   readonly #parser = createParser({ onEvent: ({ data }) => this.#data.push(data) });
   readonly #choices: number;
@@ -50,7 +52,8 @@ export class EventReader {
   read(bytes: Buffer): Piece | null {
     if (this.done || this.failure || bytes.length === 0) return null;
     const seam = this.#tail.length > 0 ? Buffer.concat([this.#tail, bytes]) : bytes;
-    if (endOfEvent(seam, 0) < 0) {
+    const firstEnd = endOfEvent(seam, 0);
+    if (firstEnd < 0) {
       this.#rest.push(bytes);
       this.#restBytes += bytes.length;
       this.#tail = seam.subarray(-mostOfEnd);
@@ -59,18 +62,22 @@ export class EventReader {
       return null;
     }
     const all = this.#rest.length > 0 ? Buffer.concat([...this.#rest, bytes]) : bytes;
-    const piece = new PieceBuilder();
+    const piece = new PieceBuilder(all);
     let start = 0;
-    for (let end = endOfEvent(all, all.length - seam.length); end >= 0; end = endOfEvent(all, start)) {
-      this.#take(all.subarray(start, end), piece);
+    for (let end = all.length - seam.length + firstEnd; end >= 0; end = endOfEvent(all, start)) {
+      this.#take(all.toString('utf8', start, end), piece, start, end);
       start = end;
-      if (this.failure || this.done) break;
+      if (this.failure || this.done || start === all.length) break;
     }
-    const rest = all.subarray(start);
-    this.#rest = rest.length > 0 ? [rest] : [];
-    this.#restBytes = rest.length;
-    this.#tail = rest.subarray(-mostOfEnd);
+    this.#keep(all, start);
     return piece.build();
+  }
+
+  #keep(all: Buffer, start: number): void {
+    const rest = start < all.length ? all.subarray(start) : nothing;
+    this.#rest = rest === nothing ? [] : [rest];
+    this.#restBytes = rest.length;
+    this.#tail = rest === nothing ? nothing : rest.subarray(-mostOfEnd);
   }
 
   /** Some servers leave out the blank line that ends the last event. */
@@ -78,30 +85,40 @@ export class EventReader {
     return this.#rest.length > 0 && !this.done && !this.failure ? this.read(Buffer.from('\n\n')) : null;
   }
 
-  #take(event: Buffer, piece: PieceBuilder): void {
-    const text = event.toString('utf8');
-    const data = onlyData(text);
-    if (data === null) this.#parser.feed(text);
-    else this.#data.push(data);
+  /** One event, and where its bytes are. */
+  #take(event: string, piece: PieceBuilder, start: number, end: number): void {
+    const data = onlyData(event);
+    if (data === null) this.#parser.feed(event);
+    else this.#takeData(data, piece, start, end);
     if (this.#data.length === 0) {
-      if (this.begun) piece.relay(event);
+      if (data === null && this.begun) piece.relay(start, end);
       return;
     }
-    this.begun = true;
     for (const data of this.#data.splice(0)) {
-      if (data === '[DONE]') {
-        this.done = true;
-        return;
-      }
-      try {
-        const chunk = readChunk(this.#who, parseJson(data));
-        piece.add(chunk, event);
-        for (const index of chunk.finished) this.#finished.add(index);
-        this.finished ||= this.#finished.size >= this.#choices;
-      } catch (error) {
-        this.failure = error as AppError;
-        return;
-      }
+      this.#takeData(data, piece, start, end);
+      if (this.failure || this.done) break;
+    }
+  }
+
+  #takeData(data: string, piece: PieceBuilder, start: number, end: number): void {
+    this.begun = true;
+    const text = this.#template.textOf(data);
+    if (text !== null) {
+      piece.addText(text, start, end);
+      return;
+    }
+    if (data === '[DONE]') {
+      this.done = true;
+      return;
+    }
+    try {
+      const chunk = readChunk(this.#who, parseJson(data));
+      this.#template.learn(data, chunk);
+      piece.add(chunk, start, end);
+      for (const index of chunk.finished) this.#finished.add(index);
+      this.finished ||= this.#finished.size >= this.#choices;
+    } catch (error) {
+      this.failure = error as AppError;
     }
   }
 }
@@ -113,9 +130,13 @@ function onlyData(text: string): string | null {
   return end === text.length - 2 && text[end - 1] !== '\r' ? text.slice('data: '.length, end) : null;
 }
 
-/** Gathers the events that arrived together. */
+/** Gathers the events that arrived together: what they say, and the bytes of those that are passed on. */
 class PieceBuilder {
-  readonly #bytes: Buffer[] = [];
+  readonly #all: Buffer;
+  readonly #earlier: Buffer[] = [];
+  /** Events that follow each other are cut out together. */
+  #start = 0;
+  #end = 0;
   readonly #piece: Piece = {
     bytes: nothing,
     text: '',
@@ -126,26 +147,39 @@ class PieceBuilder {
   };
   #empty = true;
 
-  add(chunk: Chunk, event: Buffer): void {
+  constructor(all: Buffer) {
+    this.#all = all;
+  }
+
+  addText(text: string, start: number, end: number): void {
+    this.#piece.text += text;
+    this.relay(start, end);
+  }
+
+  add(chunk: Chunk, start: number, end: number): void {
     this.#empty = false;
     const piece = this.#piece;
     piece.text += chunk.text;
     piece.otherText += chunk.otherText;
     piece.finishReason ??= chunk.finishReason;
     piece.usage = chunk.usage ?? piece.usage;
-    if (chunk.onlyUsage) piece.usageBytes = event;
-    else this.#bytes.push(event);
+    if (chunk.onlyUsage) piece.usageBytes = this.#all.subarray(start, end);
+    else this.relay(start, end);
   }
 
-  relay(comment: Buffer): void {
+  relay(start: number, end: number): void {
     this.#empty = false;
-    this.#bytes.push(comment);
+    if (start !== this.#end) {
+      if (this.#end > this.#start) this.#earlier.push(this.#all.subarray(this.#start, this.#end));
+      this.#start = start;
+    }
+    this.#end = end;
   }
 
   build(): Piece | null {
     if (this.#empty) return null;
-    const [first = nothing, ...more] = this.#bytes;
-    this.#piece.bytes = more.length > 0 ? Buffer.concat(this.#bytes) : first;
+    const last = this.#end > this.#start ? this.#all.subarray(this.#start, this.#end) : nothing;
+    this.#piece.bytes = this.#earlier.length > 0 ? Buffer.concat([...this.#earlier, last]) : last;
     return this.#piece;
   }
 }
