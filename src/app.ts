@@ -9,6 +9,7 @@ import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
+import { scorerId } from './router/complexity/scorer-id.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import type { Sandbox } from './sandbox/index.ts';
@@ -23,6 +24,7 @@ import { Calendar } from './usage/calendar.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
+import { Ratings } from './usage/ratings.ts';
 import { Reports } from './usage/report.ts';
 import { TokenBook } from './usage/tokens.ts';
 import { version } from './version.ts';
@@ -81,6 +83,16 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     onStreamLoss: config.routing.onStreamLoss,
     observe: (report) => observe(report),
   });
+  const ratings = new Ratings({
+    database,
+    clock,
+    scorer: scorerId,
+    tierOf: (backendId, model) => {
+      const offers = backends.find(({ id }) => id === backendId)?.models();
+      return offers?.find(({ id }) => id === model)?.tier ?? null;
+    },
+    hide: (text) => config.redactor.scrub(text),
+  });
   const audit = new AuditTrail(database, clock);
   // People's time runs at its usual pace, also in the sandbox.
   const confirmations = new Confirmations(systemClock);
@@ -111,6 +123,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         router,
         fleet,
         reports,
+        ratings,
         calendar,
         clock,
         defaultPriority: config.routing.priority,
