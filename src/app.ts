@@ -8,6 +8,7 @@ import { createLog, type Log } from './log.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
+import { calibrated } from './router/complexity/calibration.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
 import { scorerId } from './router/complexity/scorer-id.ts';
 import { HealthBook } from './router/health.ts';
@@ -21,6 +22,8 @@ import { type ResourceEntry, resources } from './tools/resources.ts';
 import { AuditTrail } from './usage/audit.ts';
 import { Budget } from './usage/budget.ts';
 import { Calendar } from './usage/calendar.ts';
+import { CalibrationInUse } from './usage/calibration-in-use.ts';
+import { Calibrations } from './usage/calibrations.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
@@ -73,10 +76,12 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   const fleet = new Fleet({ client, instances, clock, log });
   const backends = config.backends.map((backend) => new OpenAiBackend(backend, agent, log));
   const health = new HealthBook(clock);
+  // As with tokens: people's time.
+  const calibration = new CalibrationInUse(new Calibrations(database, systemClock), scorerId, systemClock, log);
   let observe: (report: AttemptReport) => void = () => undefined;
   const router = new Router({
     backends: { list: () => backends },
-    scorer: scoreByRules,
+    scorer: calibrated(scoreByRules, calibration),
     health,
     ledger,
     fallbacks: config.routing.fallbacks,
@@ -100,6 +105,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
 
   await ledger.recover(true);
   fleet.watch();
+  await calibration.watch();
   for (const { id, unusable } of config.backends)
     if (unusable) log.warn({ backend: id }, `backend ${id} cannot be used: ${unusable}`);
   log.info(
@@ -172,6 +178,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
       await agent.destroy();
       await ledger.drain();
       await tokens.close();
+      await calibration.close();
       await database.close();
     },
   };

@@ -34,33 +34,47 @@ export interface Prediction {
   model: string;
 }
 
-interface PredictedRow {
-  requestId: string;
-  small: number;
-  large: number;
-}
-
 const ratingsSince = `
-SELECT request_id AS "requestId", tier, suffices_small AS small, suffices_large AS large, 'rating' AS "by", rating AS value
+SELECT request_id AS "requestId", tier, suffices_small AS small, suffices_large AS large, 'rating' AS "by",
+  rating AS value, scorer
 FROM rating
-WHERE at_ms >= ? AND scorer = ? AND tier IS NOT NULL AND suffices_small IS NOT NULL AND suffices_large IS NOT NULL
-  AND NOT EXISTS (
-    SELECT 1 FROM rating AS later
-    WHERE later.request_id = rating.request_id AND later.principal_id = rating.principal_id AND later.id > rating.id
-  )
+WHERE at_ms >= ? AND NOT EXISTS (
+  SELECT 1 FROM rating AS later
+  WHERE later.request_id = rating.request_id AND later.principal_id = rating.principal_id AND later.id > rating.id
+)
 ORDER BY id`;
 
 const comparisonsSince = `
 SELECT request_id AS "requestId", cheap_tier AS tier, suffices_small AS small, suffices_large AS large,
-  judged_by AS "by", agreement AS value
-FROM comparison WHERE at_ms >= ? AND scorer = ? ORDER BY id`;
+  judged_by AS "by", agreement AS value, scorer
+FROM comparison WHERE at_ms >= ? ORDER BY id`;
 
-/** Everything that a scorer can be held to since a moment: ratings that still stand, then comparisons. */
-export async function observationsSince(queries: Queries, sinceMs: number, scorer: string): Promise<Observation[]> {
-  type Row = PredictedRow & Omit<Observation, 'predicted'>;
-  const rated = await select<Row>(queries, ratingsSince, [sinceMs, scorer]);
-  const compared = await select<Row>(queries, comparisonsSince, [sinceMs, scorer]);
-  return [...rated, ...compared].map(({ small, large, ...row }) => ({ ...row, predicted: predictedOf(small, large) }));
+/** Everything that a scorer can be held to. */
+export interface Observations {
+  /** Ratings that still stand, then comparisons. */
+  usable: Observation[];
+  /** Made under another scorer, of a model that nobody knows, or with nothing predicted. */
+  leftOut: number;
+}
+
+interface ObservedRow extends Omit<Observation, 'predicted' | 'tier'> {
+  tier: ModelTier | null;
+  small: number | null;
+  large: number | null;
+  scorer: string;
+}
+
+/** What was said of answers since a moment, as far as it says something about this scorer. */
+export async function observationsSince(queries: Queries, sinceMs: number, scorer: string): Promise<Observations> {
+  const rated = await select<ObservedRow>(queries, ratingsSince, [sinceMs]);
+  const compared = await select<ObservedRow>(queries, comparisonsSince, [sinceMs]);
+  const all = [...rated, ...compared];
+  const usable = all.flatMap(({ requestId, tier, small, large, by, value, scorer: of }) =>
+    of === scorer && tier !== null && small !== null && large !== null
+      ? [{ requestId, tier, predicted: predictedOf(small, large), by, value }]
+      : [],
+  );
+  return { usable, leftOut: all.length - usable.length };
 }
 
 /** So many rows at the end of the ledger are looked through: it may be large, and hold nothing but embeddings. */
@@ -77,7 +91,7 @@ ORDER BY sequence DESC LIMIT ?`;
 
 /** The latest chats that were answered, newest first, each with the attempt that gave the answer; at most `limit`. */
 export async function recentPredictions(queries: Queries, limit = 2_000): Promise<Prediction[]> {
-  type Row = PredictedRow & Omit<Prediction, 'suffices'>;
+  type Row = Omit<Prediction, 'suffices'> & Predicted;
   const rows = await select<Row>(queries, recentAnswers, [shadowPrincipalId, limit]);
   const seen = new Set<string>();
   // A request that was answered cheaply and then again has two rows; the later one is what its caller got.
