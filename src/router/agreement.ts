@@ -44,12 +44,12 @@ interface Clean {
   lower: string;
 }
 
-/** Without the marks of Markdown, one space between words. */
+/** Without most marks of Markdown (`####` may stand before a result), one space between words. */
 function clean(answer: string): Clean {
   const text = answer
     .slice(-readCharacters)
     .normalize('NFKC')
-    .replace(/[*_`~]|^#+ |^> /gm, '')
+    .replace(/[*_`~]|^#{1,3} |^> /gm, '')
     .replace(/\s+/g, ' ')
     .trim();
   return { text, lower: text.toLowerCase().replace(/[.!]$/, '') };

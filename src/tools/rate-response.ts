@@ -14,7 +14,7 @@ export const rateResponse = defineTool({
     'Record whether an answer of complete or the gateway was good enough, so that routing learns. Call it when the person says so, or when you checked it (tests pass, wrong fact).',
   input: z.strictObject({
     request_id: z.string().min(1).max(200),
-    rating: z.union([z.enum(['up', 'down']), z.int().min(1).max(5)], { error: ratingHelp }),
+    rating: z.union([z.enum(['up', 'down']), z.int().min(1, ratingHelp).max(5, ratingHelp)], { error: ratingHelp }),
     comment: z.string().max(500).optional(),
   }),
   output: z.object({
