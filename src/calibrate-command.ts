@@ -56,7 +56,7 @@ export async function calibrate(
     const under = (calibration: CalibrationVersion['calibration']) =>
       sharesUnder(calibration, recent, config.routing.priority, snapshot);
     const shares = { before: under(current.calibration), after: under(fit.calibration) };
-    const worse = options.apply === true && fit.gain.mean <= 0;
+    const worse = options.apply === true && (fit.gain === null || fit.gain.mean <= 0);
     const found = { observed, days: options.days, current, fit, shares, priority: config.routing.priority };
     const version = options.apply && !worse ? await apply(calibrations, found) : null;
     print(options.json ? JSON.stringify(toJson(found, version), null, 2) : describe(found, version));
@@ -197,17 +197,19 @@ function toJson({ observed, days, current, fit, shares }: Found, version: number
   };
 }
 
-function plusMinus({ mean, standardError }: Estimate): string {
+function plusMinus(estimate: Estimate | null): string {
+  if (estimate === null) return '–';
+  const { mean, standardError } = estimate;
   return `${mean.toFixed(3)} ± ${standardError.toFixed(3)}`;
 }
 
-function afterOf({ isFitted }: HeadFigures, after: Estimate): string {
+function afterOf({ isFitted }: HeadFigures, after: Estimate | null): string {
   return isFitted ? plusMinus(after) : 'stays';
 }
 
 /** Two standard errors. */
-function isClear({ mean, standardError }: Estimate): boolean {
-  return mean > 2 * standardError;
+function isClear(estimate: Estimate | null): boolean {
+  return estimate !== null && estimate.mean > 2 * estimate.standardError;
 }
 
 function round(weight: number): string {

@@ -12,6 +12,7 @@ import { type FinishedAnswer, type ShadowParts, ShadowRunner } from '../../src/r
 import type { Candidate, ModelRequest } from '../../src/router/types.ts';
 import { recordComparison } from '../../src/usage/comparisons.ts';
 import { candidate, chatRequest, emptyDecision } from '../support/candidates.ts';
+import { ManualClock } from '../support/clock.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { waitFor } from '../support/process.ts';
 import { sendJson, sendStream, startUpstream, type Upstream, wholeStream } from '../support/upstream.ts';
@@ -198,21 +199,24 @@ describe('a shadow comparison', () => {
     expect(routing.shadow).toEqual({ share: 0, budgetUsdPerDay: 0.5 });
   });
 
-  it('stays within its own budget, and then rests', async () => {
+  it('stays within its own budget, and rests for five minutes when that is used up', async () => {
     const { runner, upstream, comparisons, clock } = await stage({
       about: { budgetNanoUsdPerDay: usdToNano(0.010_001) },
+      books: { clock: new ManualClock('2026-11-23T23:57:00Z') },
     });
-    const consider = (requestId: string) => runner.consider({ ...request, id: requestId }, answer({ requestId }));
-    consider('one');
+    const consider = async (requestId: string) => {
+      runner.consider({ ...request, id: requestId }, answer({ requestId }));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    };
+    await consider('one');
     await waitFor(async () => (await comparisons()).length === 1, 'the first');
-    consider('two');
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    clock.advance(4 * 60_000);
-    consider('three');
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await consider('two');
     expect(upstream.requests).toHaveLength(1);
-    clock.advance(86_400_000);
-    consider('four');
+    clock.advance(4 * 60_000);
+    await consider('another day, and still at rest');
+    expect(upstream.requests).toHaveLength(1);
+    clock.advance(60_000);
+    await consider('three');
     await waitFor(async () => (await comparisons()).length === 2, 'the next day');
   });
 

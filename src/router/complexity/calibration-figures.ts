@@ -1,13 +1,18 @@
 import { asShipped, type Calibration, type Correction } from '../../usage/calibrations.ts';
 import { hashShare } from '../hash-share.ts';
-import type { Suffices } from '../types.ts';
 import { applyCalibration, type Evidence, fitCalibration, type Head, heads, shareOf, weightOf } from './calibration.ts';
-import { chance, logOdds } from './prior.ts';
+import { suitabilityAt } from './suitability.ts';
 
 /** A weighted mean and how far off it may be. */
 export interface Estimate {
   mean: number;
   standardError: number;
+}
+
+/** Null: there is no answer to judge by. */
+export interface Losses {
+  brier: Estimate | null;
+  logLoss: Estimate | null;
 }
 
 /** How well the predictions of one head fit what was said of the answers, before and after. */
@@ -19,10 +24,10 @@ export interface HeadFigures {
   weight: number;
   /** False: too few, and the head stays as it is. */
   isFitted: boolean;
-  before: { brier: Estimate; logLoss: Estimate };
-  after: { brier: Estimate; logLoss: Estimate };
+  before: Losses;
+  after: Losses;
   /** By how much the log loss falls, answer by answer: more certain than the difference of two means. */
-  logLossGain: Estimate;
+  logLossGain: Estimate | null;
   correction: Correction;
 }
 
@@ -30,7 +35,7 @@ export interface Refit {
   calibration: Calibration;
   figures: HeadFigures[];
   /** By how much the log loss falls over all heads that were fitted. */
-  gain: Estimate;
+  gain: Estimate | null;
 }
 
 const folds = 5;
@@ -89,8 +94,7 @@ export function refit(evidence: readonly Evidence[], current: Calibration): Refi
 
 /** The chance that the answer was good enough, as routing saw it. */
 function predict({ predicted, standing }: Evidence, calibration: Calibration): number {
-  const { small, large }: Suffices = applyCalibration(predicted, calibration);
-  return chance(logOdds(small) + standing * (logOdds(large) - logOdds(small)));
+  return suitabilityAt(standing, applyCalibration(predicted, calibration));
 }
 
 function brier(predicted: number, target: number): number {
@@ -103,9 +107,9 @@ function logLoss(predicted: number, target: number): number {
   return -target * Math.log(bounded) - (1 - target) * Math.log(1 - bounded);
 }
 
-function estimate(values: readonly { value: number; weight: number }[]): Estimate {
+function estimate(values: readonly { value: number; weight: number }[]): Estimate | null {
   const total = values.reduce((sum, { weight }) => sum + weight, 0);
-  if (total === 0) return { mean: 0, standardError: 0 };
+  if (total === 0) return null;
   const mean = values.reduce((sum, { value, weight }) => sum + weight * value, 0) / total;
   const spread = values.reduce((sum, { value, weight }) => sum + (weight * (value - mean)) ** 2, 0);
   return { mean, standardError: Math.sqrt(spread) / total };
