@@ -32,6 +32,7 @@ export interface CalibrateOptions {
 type Print = (line: string) => void;
 
 const dayMs = 86_400_000;
+const shownRaters = 5;
 
 /**
  * Fits the scorer's predictions to what was said of answers, and shows what that would change. Only `apply` and `use`
@@ -122,6 +123,17 @@ function sources({ usable }: Observations): string {
   return `${count(ratings, 'rating')} and ${count(usable.length - ratings, 'comparison')}`;
 }
 
+/** Whoever has a token for prompts may rate its answers: who applies this should see whose word it is. */
+function raters({ usable }: Observations): string[] {
+  const counts = new Map<string, number>();
+  for (const { principalId } of usable)
+    if (principalId !== null) counts.set(principalId, (counts.get(principalId) ?? 0) + 1);
+  const most = [...counts].sort(([, one], [, other]) => other - one);
+  const shown = most.slice(0, shownRaters).map(([id, amount]) => `${id} ${amount}`);
+  const more = most.length - shown.length;
+  return shown.length === 0 ? [] : [shown.join(', ') + (more > 0 ? ` and ${more} more` : '')];
+}
+
 function leftOut({ leftOut: unusable }: Observations): string {
   return unusable === 0 ? '' : ` (${unusable} more say nothing about this scorer, ${scorerId}, or about a known model)`;
 }
@@ -153,6 +165,7 @@ function describe({ observed, days, current, fit, shares, priority }: Found, ver
   const missing = fit.figures.filter(({ isFitted }) => !isFitted);
   return [
     `${sources(observed)} of ${count(days, 'day')}${leftOut(observed)}, against version ${current.version} (${current.source}).`,
+    ...raters(observed).map((line) => `Rated by ${line}.`),
     '',
     table(['models', 'answers', 'weight', 'Brier now', 'after', 'log loss now', 'after', 'slope', 'offset'], figures),
     '',

@@ -69,7 +69,9 @@ describe('tandem calibrate', () => {
   it('shows what it found and what would change, and changes nothing', async () => {
     const { run, calibrations } = await home(120);
     const text = await run();
-    expect(text).toContain('120 ratings and 0 comparisons of 30 days, against version 0 (as shipped).');
+    expect(text).toContain(
+      '120 ratings and 0 comparisons of 30 days, against version 0 (as shipped).\nRated by local 120.\n',
+    );
     expect(text).toMatch(/small +120 +120 +0\.\d{3} ± 0\.\d{3} +0\.\d{3} ± 0\.\d{3}/);
     expect(text).toContain('Predictions for large models stay: 0 of 30 needed.');
     expect(text).toMatch(/Over all answers the log loss falls by 0\.\d{3} ± 0\.\d{3}\.\n/);

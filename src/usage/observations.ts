@@ -18,6 +18,8 @@ export interface Observation {
   by: string;
   /** The rating or the agreement, 0..1. */
   value: number;
+  /** Who rated; null for a comparison. */
+  principalId: string | null;
 }
 
 /** A recent request, as the scorer saw it and as it was answered. */
@@ -36,7 +38,7 @@ export interface Prediction {
 
 const ratingsSince = `
 SELECT request_id AS "requestId", tier, suffices_small AS small, suffices_large AS large, 'rating' AS "by",
-  rating AS value, scorer
+  rating AS value, principal_id AS "principalId", scorer
 FROM rating
 WHERE at_ms >= ? AND NOT EXISTS (
   SELECT 1 FROM rating AS later
@@ -46,7 +48,7 @@ ORDER BY id`;
 
 const comparisonsSince = `
 SELECT request_id AS "requestId", cheap_tier AS tier, suffices_small AS small, suffices_large AS large,
-  judged_by AS "by", agreement AS value, scorer
+  judged_by AS "by", agreement AS value, NULL AS "principalId", scorer
 FROM comparison WHERE at_ms >= ? ORDER BY id`;
 
 /** Everything that a scorer can be held to. */
@@ -69,9 +71,9 @@ export async function observationsSince(queries: Queries, sinceMs: number, score
   const rated = await select<ObservedRow>(queries, ratingsSince, [sinceMs]);
   const compared = await select<ObservedRow>(queries, comparisonsSince, [sinceMs]);
   const all = [...rated, ...compared];
-  const usable = all.flatMap(({ requestId, tier, small, large, by, value, scorer: of }) =>
+  const usable = all.flatMap(({ tier, small, large, scorer: of, ...row }) =>
     of === scorer && tier !== null && small !== null && large !== null
-      ? [{ requestId, tier, predicted: predictedOf(small, large), by, value }]
+      ? [{ ...row, tier, predicted: predictedOf(small, large) }]
       : [],
   );
   return { usable, leftOut: all.length - usable.length };

@@ -198,8 +198,8 @@ export function describeFeedback(driver: SqliteDriver): void {
       const { usable, leftOut } = await observationsSince(books.database.read, books.clock.nowMs(), scorer);
       const same = { tier: 'small', predicted: { small: 0.812, large: 0.98 } };
       expect(usable).toEqual([
-        { requestId, ...same, by: 'rating', value: 0.25 },
-        { requestId: 'compared', ...same, by: 'words', value: 0.625 },
+        { requestId, ...same, by: 'rating', value: 0.25, principalId: 'local' },
+        { requestId: 'compared', ...same, by: 'words', value: 0.625, principalId: null },
       ]);
       expect(leftOut).toBe(0);
     });

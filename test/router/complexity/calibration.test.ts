@@ -118,7 +118,12 @@ describe('the fit', () => {
   });
 
   it('takes an agreement in words for less than a rating, and the rest for what it is', () => {
-    const observed = { requestId: 'r', tier: 'medium', predicted: { small: 0.5, large: 0.9 } } as const;
+    const observed = {
+      requestId: 'r',
+      tier: 'medium',
+      predicted: { small: 0.5, large: 0.9 },
+      principalId: null,
+    } as const;
     expect(toEvidence({ ...observed, by: 'rating', value: 0.25 })).toMatchObject({ target: 0.25, weight: 1 });
     expect(toEvidence({ ...observed, by: 'number', value: 1 })).toMatchObject({
       target: 1,
