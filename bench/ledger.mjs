@@ -77,6 +77,7 @@ function attempt() {
     model: 'llama-3.1-8b-instant',
     priority: 'balanced',
     score: 0.25,
+    predicted: { small: 0.9, large: 0.99 },
     reserveNanoUsd: 150_000,
     price: null,
     deadlineMs: 43_000,

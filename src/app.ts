@@ -8,7 +8,9 @@ import { createLog, type Log } from './log.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
+import { calibrated } from './router/complexity/calibration.ts';
 import { scoreByRules } from './router/complexity/rules.ts';
+import { scorerId } from './router/complexity/scorer-id.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import type { Sandbox } from './sandbox/index.ts';
@@ -20,9 +22,12 @@ import { type ResourceEntry, resources } from './tools/resources.ts';
 import { AuditTrail } from './usage/audit.ts';
 import { Budget } from './usage/budget.ts';
 import { Calendar } from './usage/calendar.ts';
+import { CalibrationInUse } from './usage/calibration-in-use.ts';
+import { Calibrations } from './usage/calibrations.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
+import { Ratings } from './usage/ratings.ts';
 import { Reports } from './usage/report.ts';
 import { TokenBook } from './usage/tokens.ts';
 import { version } from './version.ts';
@@ -71,15 +76,27 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   const fleet = new Fleet({ client, instances, clock, log });
   const backends = config.backends.map((backend) => new OpenAiBackend(backend, agent, log));
   const health = new HealthBook(clock);
+  // As with tokens: people's time.
+  const calibration = new CalibrationInUse(new Calibrations(database, systemClock), scorerId, systemClock, log);
   let observe: (report: AttemptReport) => void = () => undefined;
   const router = new Router({
     backends: { list: () => backends },
-    scorer: scoreByRules,
+    scorer: calibrated(scoreByRules, calibration),
     health,
     ledger,
     fallbacks: config.routing.fallbacks,
     onStreamLoss: config.routing.onStreamLoss,
     observe: (report) => observe(report),
+  });
+  const ratings = new Ratings({
+    database,
+    clock,
+    scorer: scorerId,
+    tierOf: (backendId, model) => {
+      const offers = backends.find(({ id }) => id === backendId)?.models();
+      return offers?.find(({ id }) => id === model)?.tier ?? null;
+    },
+    hide: (text) => config.redactor.scrub(text),
   });
   const audit = new AuditTrail(database, clock);
   // People's time runs at its usual pace, also in the sandbox.
@@ -88,6 +105,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
 
   await ledger.recover(true);
   fleet.watch();
+  await calibration.watch();
   for (const { id, unusable } of config.backends)
     if (unusable) log.warn({ backend: id }, `backend ${id} cannot be used: ${unusable}`);
   log.info(
@@ -111,6 +129,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         router,
         fleet,
         reports,
+        ratings,
         calendar,
         clock,
         defaultPriority: config.routing.priority,
@@ -159,6 +178,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
       await agent.destroy();
       await ledger.drain();
       await tokens.close();
+      await calibration.close();
       await database.close();
     },
   };

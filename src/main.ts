@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { CalibrateOptions } from './calibrate-command.ts';
 import { AppError } from './errors.ts';
 import type { TokenOptions } from './token-command.ts';
 import { version } from './version.ts';
@@ -109,6 +110,27 @@ program
     const { printAudit } = await import('./audit-command.ts');
     await printAudit(last, output.print);
   });
+
+program
+  .command('calibrate')
+  .description('fit the predictions of the routing to what was said of answers; changes nothing without --apply')
+  .option('--days <count>', 'from ratings and comparisons of so many days', parseCount, 30)
+  .option('--apply', 'put the new version into use')
+  .addOption(
+    new Option('--use <version>', 'put an earlier version into use again; 0: as shipped')
+      .argParser(parseVersion)
+      .conflicts('apply'),
+  )
+  .option('--json', 'print JSON')
+  .action(async (options: CalibrateOptions) => {
+    const { calibrate } = await import('./calibrate-command.ts');
+    await calibrate(options, output.print);
+  });
+
+function parseVersion(text: string): number {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Give the number of a version; 0 is as shipped.');
+}
 
 function parseCount(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);

@@ -16,6 +16,12 @@ export interface Principal {
   readonly requestsPerMinute: number | null;
 }
 
+/**
+ * Whose name stands at calls that nobody asked for: those that compare an answer with a stronger model's. They are
+ * paid from the budgets for all and from one of their own, never from that of the token that asked.
+ */
+export const shadowPrincipalId = 'shadow';
+
 /** Whoever can start Tandem or reach its loopback port without tokens set up: the owner of the machine. */
 export const localPrincipal: Principal = {
   id: 'local',

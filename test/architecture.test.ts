@@ -46,7 +46,10 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
   'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
   'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
-  main: { may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command'] },
+  'calibrate-command': { may: ['clock', 'config', 'errors', 'money', 'router', 'tools', 'usage'] },
+  main: {
+    may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command', 'calibrate-command'],
+  },
 };
 
 /** Packages and globals that belong to one place. */
@@ -67,6 +70,11 @@ const only: { what: string; pattern: RegExp; in: string[] }[] = [
     what: 'tokens and the audit, also in commands that need nothing else',
     pattern: /new (?:TokenBook|AuditTrail)\(/,
     in: ['app.ts', 'token-command.ts', 'audit-command.ts'],
+  },
+  {
+    what: 'ratings and calibrations, also in the command that needs nothing else',
+    pattern: /new (?:Ratings|Calibrations|CalibrationInUse|ShadowRunner)\(/,
+    in: ['app.ts', 'calibrate-command.ts'],
   },
   { what: 'JWTs', pattern: /from 'jose'/, in: ['server/jwt.ts'] },
   { what: 'the wall clock', pattern: /Date\.now\(\)|new Date\(\)/, in: ['clock.ts', 'router/backends/wire.ts'] },

@@ -127,6 +127,10 @@ export const fileSchema = block({
       )
       .default({}),
     onStreamLoss: z.enum(streamLosses).default('resume'),
+    shadow: block({
+      share: z.number().min(0).max(1).default(0),
+      budgetUsdPerDay: z.number().min(0).max(10_000).default(0.5),
+    }).prefault({}),
   }).prefault({}),
   server: block({
     allowedHosts: z.array(z.string().min(1)).default([]),

@@ -4,7 +4,15 @@ import type { Ledger } from '../usage/ledger.ts';
 import type { Usage } from '../usage/prices.ts';
 import { type Bill, billFor, type Heard, hasSaid } from './bill.ts';
 import type { HealthBook } from './health.ts';
-import { type Backend, type Begun, type Candidate, candidateName, type ModelRequest, type Sink } from './types.ts';
+import {
+  type Backend,
+  type Begun,
+  type Candidate,
+  candidateName,
+  type ModelRequest,
+  type Sink,
+  type Suffices,
+} from './types.ts';
 
 export interface AttemptPlan {
   backend: Backend;
@@ -14,6 +22,8 @@ export interface AttemptPlan {
   /** Estimated. */
   inputTokens: number;
   score: number;
+  /** What the scorer expected, before any calibration. */
+  predicted?: Suffices | undefined;
   firstByteMs: number;
   leftMs: number;
   /** `performance.now()` when the request began. */
@@ -142,6 +152,7 @@ async function open({ ledger, health }: { ledger: Ledger; health: HealthBook }, 
       model: candidate.model,
       priority: request.priority,
       score: plan.score,
+      predicted: plan.predicted,
       reserveNanoUsd: candidate.worstCostNanoUsd,
       price: candidate.price,
       deadlineMs: plan.leftMs,

@@ -163,6 +163,8 @@ export interface Complexity {
   score: number;
   /** Chance that the answer of a small, and of a large model is good enough, 0..1. */
   suffices: Suffices;
+  /** The same before a calibration by what was said of answers, where there is one. */
+  predicted?: Suffices;
   features: readonly Feature[];
 }
 

@@ -24,7 +24,8 @@ export async function callAudited(
 ): Promise<Result> {
   const { effect, name, recorded, scope } = tool;
   const { principal } = context;
-  if (effect === 'read') {
+  // What only writes is its own record.
+  if (effect === 'read' || effect === 'write') {
     requireScope(principal, scope, name);
     return tool.call(input, context);
   }

@@ -101,6 +101,9 @@ export function present(report: Report, { calendar }: Pick<ToolContext, 'calenda
       serverless_share: report.serverlessShare,
       dedicated_share: report.dedicatedShare,
       tokens_estimated_attempts: report.estimatedUsage,
+      shadow_attempts: report.shadow.attempts,
+      shadow_cost_usd: nanoToUsd(report.shadow.costNanoUsd),
+      shadow_unknown_cost_attempts: report.shadow.unknownCost,
     },
     group_by: report.groupBy,
     groups: report.rows.map((row) => ({
@@ -220,6 +223,11 @@ export function render({
     `GPU time: ${gpu.minutes} min, ${usd(gpu.cost_usd)} (estimate from first active; at most ${usd(gpu.upper_bound_usd)}; Lambda's invoice is authoritative).`,
     ...machines,
     `Budget: ${usd(left.daily.left_usd)} of ${usd(left.daily.limit_usd)} left today (resets ${left.daily.resets_at}), ${usd(left.monthly.left_usd)} of ${usd(left.monthly.limit_usd)} this month (resets ${left.monthly.resets_at}); ${usd(left.daily.reserved_usd)} reserved by calls under way, ${usd(left.daily.held_for_instances_usd)} held for the first hour of launches.`,
+    ...(totals.shadow_attempts > 0
+      ? [
+          `Shadow comparisons: ${totals.shadow_attempts} attempts, ${known(totals.shadow_cost_usd, totals.shadow_unknown_cost_attempts)}. They are in the cost, and no requests.`,
+        ]
+      : []),
     ...(totals.tokens_estimated_attempts > 0
       ? [`Tokens of ${totals.tokens_estimated_attempts} attempts are estimated: the provider reported none.`]
       : []),

@@ -4,6 +4,7 @@ import { costReport } from './cost-report.ts';
 import { launchInstance } from './launch-instance.ts';
 import { listGpuInstances } from './list-gpu-instances.ts';
 import { listGpuTypes } from './list-gpu-types.ts';
+import { rateResponse } from './rate-response.ts';
 import { routeExplain } from './route-explain.ts';
 import { terminateInstance } from './terminate-instance.ts';
 import type { Tool } from './tool.ts';
@@ -17,6 +18,7 @@ export const allTools: readonly Tool[] = [
   launchInstance,
   terminateInstance,
   costReport,
+  rateResponse,
 ];
 
 /** The tools that a server offers: without those that change anything when read-only, and only those named, if any are. */

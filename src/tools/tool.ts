@@ -5,14 +5,16 @@ import type { Fleet } from '../lambda/fleet.ts';
 import type { Principal, Scope } from '../principal.ts';
 import type { Router } from '../router/router.ts';
 import type { Calendar } from '../usage/calendar.ts';
+import type { Ratings } from '../usage/ratings.ts';
 import type { Reports } from '../usage/report.ts';
 import type { Confirm } from './confirmation.ts';
 
 /**
  * What a tool does to the world. Everything else follows from it: MCP annotations, read-only mode, the README's table.
- * `read` changes nothing, `spend` may cost money, `destroy` ends something that cannot be brought back.
+ * `read` changes nothing, `write` adds to Tandem's own records and costs nothing, `spend` may cost money, `destroy` ends
+ * something that cannot be brought back.
  */
-export type Effect = 'read' | 'spend' | 'destroy';
+export type Effect = 'read' | 'write' | 'spend' | 'destroy';
 
 /** What handlers work with. Built by app.ts; the last two belong to the one call. */
 export interface ToolContext {
@@ -21,6 +23,7 @@ export interface ToolContext {
   readonly router: Router;
   readonly fleet: Fleet;
   readonly reports: Reports;
+  readonly ratings: Ratings;
   readonly calendar: Calendar;
   readonly clock: Clock;
   readonly defaultPriority: Priority;
@@ -56,7 +59,7 @@ interface ToolDefinition<Input extends z.ZodObject, Output extends z.ZodObject> 
   title: string;
   effect: Effect;
   scope: Scope;
-  /** Needed where the effect is not `read`. */
+  /** Needed where the effect is `spend` or `destroy`. */
   recorded?: readonly string[];
   openWorld: boolean;
   description: string;

@@ -16,6 +16,8 @@ export interface NewAttempt {
   model: string;
   priority: string;
   score: number | null;
+  /** The chances that a small, and that a large model would do, before any calibration. */
+  predicted?: { small: number; large: number } | undefined;
   /** The most the call can cost; null when the model's price is unknown. */
   reserveNanoUsd: number | null;
   price: Price | null;
@@ -50,8 +52,9 @@ export interface OpenRow {
 export const insertAttempt = `
 INSERT INTO attempt (
   id, request_id, ordinal, principal_id, operation, day, backend, kind, model, priority, score, owner, started_at_ms,
-  deadline_at_ms, status, input_price_nano_usd, output_price_nano_usd, price_as_of, reserved_nano_usd
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)`;
+  deadline_at_ms, status, input_price_nano_usd, output_price_nano_usd, price_as_of, reserved_nano_usd, suffices_small,
+  suffices_large
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?)`;
 
 export const updateAttempt = `
 UPDATE attempt SET
@@ -86,6 +89,8 @@ export function insertValues(attempt: NewAttempt, row: OpenRow, nowMs: number): 
     attempt.price?.outputNanoUsdPerMTok ?? null,
     attempt.price?.asOf ?? null,
     row.reservedNanoUsd,
+    attempt.predicted ? toThousandths(attempt.predicted.small) : null,
+    attempt.predicted ? toThousandths(attempt.predicted.large) : null,
   ];
 }
 
@@ -111,6 +116,11 @@ export function updateValues(id: string, outcome: AttemptOutcome, endedAtMs: num
     id,
     was,
   ];
+}
+
+/** Whole numbers are a quarter of the size of others in a row, and no prediction is more exact. */
+export function toThousandths(chance: number): number {
+  return Math.round(1_000 * chance);
 }
 
 type FoundRow = Pick<AttemptTable, 'sequence' | 'principal_id' | 'day' | 'status' | 'reserved_nano_usd'>;

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { shadowPrincipalId } from '../principal.ts';
 import type { Budget, BudgetState } from './budget.ts';
 import type { Calendar } from './calendar.ts';
 import type { Cell } from './cells.ts';
@@ -54,6 +55,8 @@ export interface Report {
   costPerRequestNanoUsd: number | null;
   /** What people waited, failed attempts included. */
   latency: Percentiles;
+  /** What comparisons with stronger models cost; part of the sums of tokens and money, and not of the requests. */
+  shadow: { attempts: number; costNanoUsd: number; unknownCost: number };
   /** Shares of answered requests, 0..1; null when nothing was answered. */
   serverlessShare: number | null;
   dedicatedShare: number | null;
@@ -99,10 +102,13 @@ export class Reports {
       ...instanceCost(row, fromMs, toMs, nowMs),
     }));
     const all = total(cells);
+    const shadow = total(cells.filter(isShadow));
+    const asked = cells.filter((cell) => !isShadow(cell));
+    const { requests, cancelled, answered, unknownAnswers } = total(asked);
     const gpuCostNanoUsd = instances.reduce((sum, instance) => sum + instance.costNanoUsd, 0);
-    const ended = all.requests - all.cancelled;
-    const known = all.answered - all.unknownAnswers;
-    const serverless = total(cells.filter(({ kind }) => kind === 'serverless')).answered;
+    const ended = requests - cancelled;
+    const known = answered - unknownAnswers;
+    const serverless = total(asked.filter(({ kind }) => kind === 'serverless')).answered;
     const groups = groupOf(cells, (cell) => keyOf(cell, groupBy));
     const shares = gpuShares(groupBy, cells, machines, { fromMs, toMs, nowMs }, this.#calendar);
     return {
@@ -110,9 +116,9 @@ export class Reports {
       toMs,
       timeZone: this.#calendar.timeZone,
       groupBy,
-      requests: all.requests,
-      answered: all.answered,
-      errorRate: ended > 0 ? Math.max(0, ended - all.answered) / ended : 0,
+      requests,
+      answered,
+      errorRate: ended > 0 ? Math.max(0, ended - answered) / ended : 0,
       inputTokens: all.inputTokens,
       outputTokens: all.outputTokens,
       tokenCostNanoUsd: all.costNanoUsd,
@@ -121,8 +127,9 @@ export class Reports {
       gpuMinutes: instances.reduce((sum, instance) => sum + instance.minutes, 0),
       costPerRequestNanoUsd: known > 0 ? Math.round((all.costNanoUsd + gpuCostNanoUsd) / known) : null,
       latency: percentiles(elapsedMs),
-      serverlessShare: all.answered > 0 ? serverless / all.answered : null,
-      dedicatedShare: all.answered > 0 ? (all.answered - serverless) / all.answered : null,
+      shadow: { attempts: shadow.attempts, costNanoUsd: shadow.costNanoUsd, unknownCost: shadow.unknownCost },
+      serverlessShare: answered > 0 ? serverless / answered : null,
+      dedicatedShare: answered > 0 ? (answered - serverless) / answered : null,
       rows: [...new Set([...groups.keys(), ...shares.keys()])]
         .map((key) => rowOf(key, groups.get(key) ?? [], shares.get(key) ?? 0))
         .sort(byKey),
@@ -139,6 +146,10 @@ export class Reports {
       budget,
     };
   }
+}
+
+function isShadow({ principalId }: Cell): boolean {
+  return principalId === shadowPrincipalId;
 }
 
 /** Keys are texts of ours or of a configuration; code units sort them as the database would. */

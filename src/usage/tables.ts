@@ -2,13 +2,16 @@ import type { Generated } from 'kysely';
 
 /** The ledger's tables as the code sees them. Times are epoch milliseconds, money is nano-dollars, null is unknown. */
 export interface Tables {
-  attempt: WithDefaults<AttemptTable, 'sequence' | 'principal_id' | 'operation'>;
+  attempt: WithDefaults<AttemptTable, 'sequence' | 'principal_id' | 'operation' | 'suffices_small' | 'suffices_large'>;
   instance: InstanceTable;
   budget_period: BudgetPeriodTable;
   principal_period: PrincipalPeriodTable;
   attempt_chunk: AttemptChunkTable;
   token: TokenTable;
   audit: AuditTable;
+  rating: RatingTable;
+  comparison: ComparisonTable;
+  calibration: CalibrationTable;
 }
 
 /** Columns that a new row may leave to the database. */
@@ -69,6 +72,9 @@ export interface AttemptTable {
   latency_ms: number | null;
   /** Since the request began: what the person waited, failed attempts included. */
   elapsed_ms: number | null;
+  /** What the scorer expected of a small and of a large model before any calibration, in thousandths. */
+  suffices_small: number | null;
+  suffices_large: number | null;
 }
 
 /**
@@ -167,4 +173,67 @@ export interface AuditTable {
   /** JSON: ids and cost. */
   result: string | null;
   closed_at_ms: number | null;
+}
+
+/** How much model a model is: the word that the configuration uses. */
+export type ModelTier = 'small' | 'medium' | 'large';
+
+/** What somebody said of an answer. Of several rows by one principal for one request the last one counts. */
+export interface RatingTable {
+  id: Generated<number>;
+  request_id: string;
+  /** Who rated; the owner may rate the answers of others. */
+  principal_id: string;
+  at_ms: number;
+  /** As it was given: `up`, `down`, `1` to `5`. */
+  given: string;
+  /** 0 (useless) to 1 (good). */
+  rating: number;
+  comment: string | null;
+  /** The scorer that was in use. Corrections of one mean nothing to another. */
+  scorer: string;
+  /** Who gave the answer, and what was predicted for its prompt; null where nobody knows. */
+  backend: string;
+  model: string;
+  tier: ModelTier | null;
+  score: number | null;
+  suffices_small: number | null;
+  suffices_large: number | null;
+}
+
+/** An answer beside the one that a stronger model gave to the same request, with nobody waiting for it. */
+export interface ComparisonTable {
+  id: Generated<number>;
+  request_id: string;
+  at_ms: number;
+  cheap_backend: string;
+  cheap_model: string;
+  cheap_tier: ModelTier;
+  strong_backend: string;
+  strong_model: string;
+  strong_tier: ModelTier;
+  /** 0 (another answer) to 1 (the same). */
+  agreement: number;
+  /** What the agreement was seen by, such as `number`. */
+  judged_by: string;
+  /** Of the strong answer; null: unknown. */
+  cost_nano_usd: number | null;
+  scorer: string;
+  score: number;
+  suffices_small: number;
+  suffices_large: number;
+}
+
+export interface CalibrationTable {
+  version: number;
+  at_ms: number;
+  /** In words: from what it was made. */
+  source: string;
+  scorer: string;
+  /** JSON: `Calibration`. */
+  correction: string;
+  /** JSON: how well the predictions did before and after; null for a version that goes back. */
+  figures: string | null;
+  /** The last rating that was there when it was made. */
+  last_rating_id: number;
 }

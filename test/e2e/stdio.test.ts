@@ -32,7 +32,7 @@ describe('the server on stdio', () => {
     const server = new ServerProcess([], environment);
     await server.initialize();
     const { result } = await server.request('tools/list');
-    expect(result.tools).toHaveLength(7);
+    expect(result.tools).toHaveLength(8);
     const answer = await server.call('complete', { prompt: 'What is the capital of France?' });
     expect(answer.structuredContent).toMatchObject({ backend: 'sandbox-serverless', finish_reason: 'stop' });
     const report = await server.call('cost_report');
@@ -111,7 +111,7 @@ describe('the server on stdio', () => {
     const { isError, content } = await server.call('complete', { prompt: 'word '.repeat(2_200_000) });
     expect(isError).toBe(true);
     expect(content[0].text).toMatch(/^context_too_long/);
-    expect((await server.request('tools/list')).result.tools).toHaveLength(7);
+    expect((await server.request('tools/list')).result.tools).toHaveLength(8);
   });
 
   it('notices that its ledger was deleted before it spends anything', async () => {
@@ -175,7 +175,7 @@ describe('the command line', () => {
     const { exitCode, stderr, stdout } = await run(['--tools', 'complete,fly']);
     expect(exitCode).toBe(1);
     expect(stderr).toBe(
-      'tandem: There is no tool "fly". Valid: complete, route_explain, list_gpu_instances, list_gpu_types, launch_instance, terminate_instance, cost_report.\n',
+      'tandem: There is no tool "fly". Valid: complete, route_explain, list_gpu_instances, list_gpu_types, launch_instance, terminate_instance, cost_report, rate_response.\n',
     );
     expect(stdout).toBe('');
   });

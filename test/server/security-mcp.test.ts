@@ -13,6 +13,7 @@ const inputs: Record<string, Record<string, unknown>> = {
   complete: { prompt: 'Hi' },
   route_explain: { prompt: 'Hi' },
   launch_instance: launch,
+  rate_response: { request_id: 'unknown', rating: 'up' },
   terminate_instance: { instances: ['sandbox-box'] },
 };
 

@@ -36,7 +36,7 @@ describe('a server with OAuth', () => {
     const infer = bearer(await issuer.issue({ scope: 'infer' }));
     const session = await gateway.openMcp(infer);
     const tools = (await gateway.rpc(session, 'tools/list')).result.tools as { name: string }[];
-    expect(tools.map(({ name }) => name).toSorted()).toEqual(['complete', 'route_explain']);
+    expect(tools.map(({ name }) => name).toSorted()).toEqual(['complete', 'rate_response', 'route_explain']);
     expect((await gateway.callTool(session, 'complete', { prompt: 'Hi' })).result.isError).toBeFalsy();
     const refused = await gateway.ask('GET', '/metrics', infer);
     expect(refused.status).toBe(403);

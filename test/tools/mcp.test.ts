@@ -13,6 +13,7 @@ const names = [
   'launch_instance',
   'terminate_instance',
   'cost_report',
+  'rate_response',
 ];
 
 describe('the tools as clients see them', () => {

@@ -16,6 +16,7 @@ describe('what a principal may do', () => {
       launch_instance: 'operate',
       terminate_instance: 'operate',
       cost_report: 'read',
+      rate_response: 'infer',
     });
   });
 
@@ -29,7 +30,11 @@ describe('what a principal may do', () => {
         prompts: (await client.listPrompts()).prompts.map(({ name }) => name),
       };
     };
-    expect(await seenBy('infer')).toEqual({ tools: ['complete', 'route_explain'], resources: [], prompts: [] });
+    expect(await seenBy('infer')).toEqual({
+      tools: ['complete', 'route_explain', 'rate_response'],
+      resources: [],
+      prompts: [],
+    });
     expect(await seenBy('read')).toEqual({
       tools: ['list_gpu_instances', 'list_gpu_types', 'cost_report'],
       resources: ['tandem://instances', 'tandem://report', 'tandem://sandbox'],

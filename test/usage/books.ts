@@ -5,7 +5,7 @@ import { usdToNano } from '../../src/money.ts';
 import { Redactor } from '../../src/redactor.ts';
 import { Budget } from '../../src/usage/budget.ts';
 import { Calendar } from '../../src/usage/calendar.ts';
-import { type Database, openDatabase } from '../../src/usage/database.ts';
+import { type Database, openDatabase, type SqliteDriver } from '../../src/usage/database.ts';
 import { InstanceLedger } from '../../src/usage/instances.ts';
 import { type AttemptOutcome, Ledger, type NewAttempt } from '../../src/usage/ledger.ts';
 import { Reports } from '../../src/usage/report.ts';
@@ -30,6 +30,7 @@ export interface BooksOptions {
   timeZone?: string;
   clock?: ManualClock;
   attemptsPerChunk?: number;
+  driver?: SqliteDriver;
 }
 
 /** Everything that keeps accounts, on a database in a folder of its own. Closes with the test. */
@@ -40,8 +41,9 @@ export async function openBooks({
   timeZone = 'UTC',
   clock = new ManualClock(),
   attemptsPerChunk,
+  driver,
 }: BooksOptions = {}): Promise<Books> {
-  const database = await openDatabase(path);
+  const database = await openDatabase(path, driver);
   onTestFinished(() => database.close());
   const calendar = new Calendar(timeZone);
   const limits = { dailyNanoUsd: usdToNano(dailyUsd), monthlyNanoUsd: usdToNano(monthlyUsd) };

@@ -28,8 +28,11 @@ export function describeDatabase(driver: SqliteDriver): void {
         'attempt_chunk',
         'audit',
         'budget_period',
+        'calibration',
+        'comparison',
         'instance',
         'principal_period',
+        'rating',
         'token',
       ]);
       expect(database.driver).toBe(driver);

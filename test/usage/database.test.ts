@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { type SqliteDriver, sqliteDrivers } from '../../src/usage/database.ts';
 import { openBooks } from './books.ts';
 import { describeDatabase } from './database.contract.ts';
+import { describeFeedback } from './feedback.contract.ts';
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 const isModern = major > 22 || (major === 22 && minor >= 14);
@@ -15,7 +16,11 @@ const reasonToSkip: Record<SqliteDriver, string | null> = {
 for (const driver of sqliteDrivers) {
   const reason = reasonToSkip[driver];
   if (reason) it.skip(`${driver}: ${reason}`);
-  else describe(driver, () => describeDatabase(driver));
+  else
+    describe(driver, () => {
+      describeDatabase(driver);
+      describeFeedback(driver);
+    });
 }
 
 it('takes the fastest driver that this Node can load', async () => {

@@ -69,6 +69,7 @@ describe('a report', () => {
       gpuMinutes: 0,
       costPerRequestNanoUsd: null,
       latency: { p50Ms: null, p95Ms: null, p99Ms: null },
+      shadow: { attempts: 0, costNanoUsd: 0, unknownCost: 0 },
       serverlessShare: null,
       dedicatedShare: null,
       rows: [],

@@ -1,5 +1,7 @@
+import type { BackendConfig } from '../../config/index.ts';
+import { presets } from '../../config/presets.ts';
 import type { ModelConfig, Tier } from '../../config/schema.ts';
-import { type CatalogueModel, priceFromUsd } from '../../usage/prices.ts';
+import { type CatalogueModel, catalogueOf, priceFromUsd } from '../../usage/prices.ts';
 import type { Model } from '../types.ts';
 
 /** Parameters in billions up to which a model counts as small or medium. */
@@ -23,6 +25,17 @@ const preferred: Record<Tier, RegExp[]> = {
   medium: [/qwen3(\.\d)?-3[0-9]b/i, /gemma-\d+-(27|31)b/i, /mistral-small/i],
   large: [/gpt-oss-120b$/i, /qwen3(\.\d)?-235b/i, /llama-3\.3-70b/i, /deepseek-v\d/i],
 };
+
+/** What the price snapshot has of a backend's provider. */
+export function catalogueFor({ preset }: Pick<BackendConfig, 'preset'>): readonly CatalogueModel[] {
+  return preset ? catalogueOf(presets[preset].catalogue) : [];
+}
+
+/** What is known of a backend's models before it was asked. */
+export function modelsBeforehand(config: Pick<BackendConfig, 'preset' | 'models'>): Model[] {
+  const catalogue = catalogueFor(config);
+  return config.models ? configuredModels(config.models, catalogue) : discoveredModels(null, catalogue);
+}
 
 /** Models as the configuration gives them; what it leaves out comes from the snapshot, where that knows the model. */
 export function configuredModels(models: readonly ModelConfig[], catalogue: readonly CatalogueModel[]): Model[] {

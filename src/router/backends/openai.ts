@@ -1,16 +1,15 @@
 import { Agent } from 'undici';
 import { type Cancellation, Canceller } from '../../cancellation.ts';
 import type { BackendConfig, BackendKind } from '../../config/index.ts';
-import { presets } from '../../config/presets.ts';
 import type { Prefill } from '../../config/schema.ts';
 import { AppError } from '../../errors.ts';
 import { parseJson, toNetworkError, userAgent } from '../../http.ts';
 import type { Log } from '../../log.ts';
-import { type CatalogueModel, catalogueOf } from '../../usage/prices.ts';
+import type { CatalogueModel } from '../../usage/prices.ts';
 import type { Backend, CallLimits, Model, Operation, Sink, UpstreamCall } from '../types.ts';
 import { eventsOf, readWhole } from './chunk.ts';
 import { BodyReader, exchange, type ResponseHead } from './exchange.ts';
-import { configuredModels, discoveredModels, type ListedModel } from './models.ts';
+import { catalogueFor, discoveredModels, type ListedModel, modelsBeforehand } from './models.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Watch } from './watch.ts';
 import { errorFromResponse, modelListSchema } from './wire.ts';
@@ -53,10 +52,8 @@ export class OpenAiBackend implements Backend {
     this.#config = config;
     this.#agent = agent;
     this.#log = log;
-    this.#catalogue = config.preset ? catalogueOf(presets[config.preset].catalogue) : [];
-    this.#models = config.models
-      ? configuredModels(config.models, this.#catalogue)
-      : discoveredModels(null, this.#catalogue);
+    this.#catalogue = catalogueFor(config);
+    this.#models = modelsBeforehand(config);
   }
 
   models(): readonly Model[] {
