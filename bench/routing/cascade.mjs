@@ -1,6 +1,6 @@
 // How well the answer checker picks the answers that a stronger model should give again, by cross-validation over
 // groups of questions: every row is scored by weights that saw neither it nor its like. `family out` saw no row of its
-// source. With --weights FILE rows are scored by that file instead (for a held-out set).
+// family; sources that share their questions are one family. With --weights FILE rows are scored by that file instead (for a held-out set).
 //   npm run -s build && node bench/routing/cascade.mjs --data dev.jsonl.gz --answers dev.weak_answers.jsonl.gz \
 //     [--folds 5] [--seeds 5] [--weights FILE]
 import { readFileSync } from 'node:fs';
@@ -31,6 +31,8 @@ const random = randomFrom(7);
 const weightsOf = (heads) => parseAnswerWeights({ version: 1, heads });
 const rightOf = (row, weights) => checkAnswer(row.prompt, row.answer, weights).right;
 
+const familyOf = ({ source }) => (source.includes('gsm') ? 'gsm8k' : source);
+
 /** The chance of being right of every row, from weights that were trained on the rows that `isOut` leaves. */
 function scoreOut(parts, isOut) {
   const right = new Float64Array(rows.length);
@@ -57,7 +59,7 @@ const runs = values.weights
     );
 const familyOut = values.weights
   ? null
-  : scoreOut([...new Set(rows.map(({ source }) => source))], (row, part) => row.source === part);
+  : scoreOut([...new Set(rows.map(familyOf))], (row, part) => familyOf(row) === part);
 
 print(['source, weak model', 'n', 'score', 'APGR', '±', 'CPT50', 'CPT80', 'finds']);
 const bySet = new Map();
@@ -97,7 +99,7 @@ for (const kind of ['story', 'formula', 'choice', 'open']) {
   ]) {
     const inside = at.filter((i) => runs[0][i] >= from && runs[0][i] < to);
     if (inside.length === 0) continue;
-    const mean = (valueOf) => inside.reduce((sum, i) => sum + valueOf(i), 0) / inside.length;
+    const mean = (read) => inside.reduce((sum, i) => sum + read(i), 0) / inside.length;
     print([kind, mean((i) => runs[0][i]).toFixed(2), inside.length, mean((i) => rows[i].weak_correct).toFixed(2)]);
   }
 }

@@ -65,6 +65,8 @@ const defects: Defect[] = [
   { name: 'hedging', weight: -1, isTrained: true, read: ({ words }) => Math.min(1, words.count('hedging') / 5) },
 ];
 
+const largestParsed = 200_000;
+
 export interface FoundDefect {
   name: string;
   value: number;
@@ -84,18 +86,18 @@ function has(value: boolean): number {
   return value ? 1 : 0;
 }
 
-/** 1 without any JSON, 0.5 with JSON among other text. */
+/** 1 without any JSON, 0.5 with JSON among other text. What is too large to be parsed on the way is believed. */
 function lacksJson(answer: string): number {
   const text = answer.trim();
-  const block = /^```(?:json)?\s*\n([^`]*)```$/i.exec(text)?.[1] ?? text;
-  if (parses(block)) return 0;
-  const [start, end] = [text.search(/[{[]/), Math.max(text.lastIndexOf('}'), text.lastIndexOf(']'))];
-  return start >= 0 && end > start && parses(text.slice(start, end + 1)) ? 0.5 : 1;
+  if (text.length > largestParsed || parses(text)) return 0;
+  const start = text.search(/[{[]/);
+  const end = Math.max(text.lastIndexOf('}'), text.lastIndexOf(']'));
+  if (start < 0 || end < start || !parses(text.slice(start, end + 1))) return 1;
+  const isFenced = /^```(?:json)?$/i.test(text.slice(0, start).trim()) && text.slice(end + 1).trim() === '```';
+  return isFenced ? 0 : 0.5;
 }
 
-/** What is too large to be parsed on the way is believed. */
 function parses(text: string): boolean {
-  if (text.length > 200_000) return /[}\]]\s{0,8}$/.test(text.slice(-20));
   try {
     return typeof JSON.parse(text) === 'object';
   } catch {

@@ -16,51 +16,57 @@ const groups = {
   time: 'hour hours minute minutes second seconds day days week weeks month months year years am pm',
   common: 'the a of is to and in each for she he if',
   asks: 'how what find calculate compute determine evaluate which solve express',
+  /** Nine letters or more. */
+  long: '',
 };
 
-type WordGroup = keyof typeof groups | 'long';
-
-const groupNames = [...(Object.keys(groups) as (keyof typeof groups)[]), 'long' as const];
-const [longGroup, hedgingGroup, impossibleGroup] = [
-  groupNames.indexOf('long'),
-  groupNames.indexOf('hedging'),
-  groupNames.indexOf('impossible'),
-];
-const groupsOf = new Map<string, number[]>();
-for (const [at, words] of Object.values(groups).entries()) {
-  for (const word of words.split(' ')) groupsOf.set(word, [...(groupsOf.get(word) ?? []), at]);
-}
-
-/** After "not", these say that something is missing: "not enough". */
-const missingWhatIsNot = new Set(['enough', 'specified', 'given', 'provided', 'possible', 'clear']);
+type WordGroup = keyof typeof groups;
 
 /** Numbers in words. A half is calculated with as 2 or as 0.5; the whole number stands for both. */
-const spelled = new Map([
-  ...['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve'].map(
-    (word, value) => [word, value] as const,
-  ),
-  ...([
-    ['fifteen', 15],
-    ['twenty', 20],
-    ['thirty', 30],
-    ['forty', 40],
-    ['fifty', 50],
-    ['hundred', 100],
-    ['thousand', 1_000],
-    ['million', 1_000_000],
-  ] as const),
-  ...['half', 'twice', 'double', 'doubles', 'doubled', 'couple', 'pair'].map((word) => [word, 2] as const),
-  ...['triple', 'triples', 'tripled', 'thrice', 'third', 'thirds'].map((word) => [word, 3] as const),
-  ...['quarter', 'quarters', 'fourth', 'fourths'].map((word) => [word, 4] as const),
-  ...([
-    ['fifth', 5],
-    ['week', 7],
-    ['weeks', 7],
-    ['dozen', 12],
-  ] as const),
-]);
+const numberWords: readonly (readonly [words: string, value: number])[] = [
+  ['zero', 0],
+  ['one', 1],
+  ['two half twice double doubles doubled couple pair', 2],
+  ['three triple triples tripled thrice third thirds', 3],
+  ['four quarter quarters fourth fourths', 4],
+  ['five fifth', 5],
+  ['six', 6],
+  ['seven week weeks', 7],
+  ['eight', 8],
+  ['nine', 9],
+  ['ten', 10],
+  ['eleven', 11],
+  ['twelve dozen', 12],
+  ['fifteen', 15],
+  ['twenty', 20],
+  ['thirty', 30],
+  ['forty', 40],
+  ['fifty', 50],
+  ['hundred', 100],
+  ['thousand', 1_000],
+  ['million', 1_000_000],
+];
 
-/** One pass over a text in lower case: its words by group, and its numbers in words. */
+interface Entry {
+  groups: number[];
+  value: number | null;
+  /** After "not" it says that something is missing: "not enough". */
+  isMissed: boolean;
+}
+
+const groupNames = Object.keys(groups) as WordGroup[];
+const places = new Map(groupNames.map((name, at) => [name, at]));
+const place = (name: WordGroup): number => places.get(name) ?? 0;
+const longGroup = place('long');
+const missingGroups = [place('hedging'), place('impossible')];
+const lexicon = new Map<string, Entry>();
+for (const name of groupNames) for (const word of listed(groups[name])) entryOf(word).groups.push(place(name));
+for (const [words, value] of numberWords) for (const word of listed(words)) entryOf(word).value = value;
+for (const word of listed('enough specified given provided possible')) entryOf(word).isMissed = true;
+
+const longestListed = Math.max(...[...lexicon.keys()].map((word) => word.length));
+
+/** One pass over a text in lower case: its words by group, and its numbers in words, in order. */
 export class Words {
   readonly numbers: number[] = [];
   private readonly counts = new Int32Array(groupNames.length);
@@ -72,35 +78,45 @@ export class Words {
       const code = lower.charCodeAt(at);
       if (code >= 97 && code <= 122) {
         if (start < 0) start = at;
-        continue;
-      }
-      if (start < 0) continue;
-      const length = at - start;
-      if (length >= 9) this.add(longGroup);
-      if (length <= 13) {
-        const word = lower.slice(start, at);
-        for (const group of groupsOf.get(word) ?? []) this.add(group);
-        if (isAfterNot && missingWhatIsNot.has(word)) {
-          this.add(hedgingGroup);
-          if (word !== 'clear') this.add(impossibleGroup);
+      } else if (start >= 0) {
+        const length = at - start;
+        if (length >= 9) this.add(longGroup);
+        if (length <= longestListed) {
+          const word = lower.slice(start, at);
+          const entry = lexicon.get(word);
+          if (entry !== undefined) this.note(entry, isAfterNot);
+          isAfterNot = word === 'not';
         }
-        isAfterNot = word === 'not';
-        const value = spelled.get(word);
-        if (value !== undefined) this.numbers.push(value);
+        start = -1;
       }
-      start = -1;
     }
   }
 
   count(group: WordGroup): number {
-    return this.counts[groupNames.indexOf(group)] ?? 0;
+    return this.counts[place(group)] ?? 0;
   }
 
   has(group: WordGroup): boolean {
     return this.count(group) > 0;
   }
 
+  private note(entry: Entry, isAfterNot: boolean): void {
+    for (const group of entry.groups) this.add(group);
+    if (entry.value !== null) this.numbers.push(entry.value);
+    if (entry.isMissed && isAfterNot) for (const group of missingGroups) this.add(group);
+  }
+
   private add(group: number): void {
     this.counts[group] = (this.counts[group] ?? 0) + 1;
   }
+}
+
+function listed(words: string): string[] {
+  return words === '' ? [] : words.split(' ');
+}
+
+function entryOf(word: string): Entry {
+  const entry = lexicon.get(word) ?? { groups: [], value: null, isMissed: false };
+  lexicon.set(word, entry);
+  return entry;
 }
