@@ -3,7 +3,8 @@ const steps = 30;
 
 /**
  * `rows`: arrays of features that are already of like scale; `labels`: 0..1; `shares`: how much each row counts.
- * The penalty is half of `ridge` times the squared weights; the intercept is free.
+ * The penalty is half of `ridge`
+ * times the squared weight, by feature; the intercept is free.
  */
 export function fitLogistic(rows, labels, shares, ridge) {
   const width = (rows[0]?.length ?? 0) + 1;
@@ -25,8 +26,8 @@ export function fitLogistic(rows, labels, shares, ridge) {
       }
     });
     for (let i = 1; i < width; i += 1) {
-      gradient[i] -= ridge * weights[i];
-      curvature[i][i] += ridge;
+      gradient[i] -= ridge[i - 1] * weights[i];
+      curvature[i][i] += ridge[i - 1];
     }
     const change = solve(curvature, gradient);
     let largest = 0;

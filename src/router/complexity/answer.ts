@@ -28,7 +28,7 @@ export interface AnswerCheck {
  */
 export function checkAnswer(prompt: string, answer: string, weights: AnswerWeights = answerWeights()): AnswerCheck {
   const evidence = gather(readQuestion(prompt), viewAnswer(answer));
-  const { kind } = evidence.question;
+  const { kind } = evidence;
   const head = weights.get(kind);
   const signs: Feature[] = findDefects(evidence, head !== undefined);
   if (head !== undefined) {

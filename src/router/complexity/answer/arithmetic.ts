@@ -70,7 +70,12 @@ export function readArithmetic(text: string): Arithmetic {
     switch (scanner.kind) {
       case 'number':
         numbers.push(scanner.value);
-        if (followsValue) close(false);
+        if (followsValue) {
+          // A power or a fraction may stand between them.
+          const { isOpaque } = now;
+          close(false);
+          now.isOpaque = isOpaque;
+        }
         now.run.push({
           kind: 'number',
           operator: scanner.sign,

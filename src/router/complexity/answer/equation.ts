@@ -19,45 +19,65 @@ export interface Equation {
   verdict: 'right' | 'rounded' | 'wrong';
 }
 
-/** Judges `left = right`; null when a side cannot be calculated or nothing was calculated at all. */
+/**
+ * Judges `left = right`; null when a side cannot be calculated or nothing was calculated at all. A sum is only wrong
+ * when it is in every way that it may be meant.
+ */
 export function judge(left: readonly Term[], right: readonly Term[]): Equation | null {
-  if (!left.some((term) => term.kind === 'operator' && term.value === 0)) return null;
-  const stated = evaluate(right, false, true);
-  if (stated === null) return null;
+  const operators = left.filter(isOperator).map((term) => term.operator);
+  if (operators.length === 0) return null;
+  const values = [false, true].flatMap((bindsTight) => [
+    evaluate(left, bindsTight, true),
+    evaluate(left, bindsTight, false),
+  ]);
   const operands = left.filter((term) => term.kind === 'number').map((term) => term.value);
-  const operators = left
-    .filter((term) => term.kind === 'operator' && term.value === 0)
-    .map((term) => term.operator)
-    .join('');
-  let rounded = false;
-  let isKnown = false;
-  for (const bindsTight of [false, true]) {
-    for (const asShare of [true, false]) {
-      const value = evaluate(left, bindsTight, asShare);
+  const mayScale = operands.includes(100) || hasPercent(left) || hasPercent(right);
+  let best: Equation | null = null;
+  for (const result of resultsOf(right)) {
+    // As a share of 100 a result is written as 0.75, 75 or 75 %.
+    const readings = mayScale ? [result, result * 100, result / 100] : [result];
+    for (const value of values) {
       if (value === null) continue;
-      isKnown = true;
-      // A result is right whether it is written as 0.75, 75 or 75 %.
-      const readings: number[] = [stated, stated * 100, stated / 100];
-      for (const other of readings) {
-        if (other !== stated && !hasPercent(left) && !hasPercent(right) && !operands.includes(100)) continue;
-        const close: Equation['verdict'] = compare(value, other, left, right);
-        if (close === 'right') return { operands, operators, result: stated, verdict: 'right' };
-        rounded ||= close === 'rounded';
+      for (const reading of readings) {
+        const verdict = compare(value, reading, left, right);
+        if (verdict === 'right') return { operands, operators: operators.join(''), result, verdict };
+        if (best === null || verdict === 'rounded') best = { operands, operators: operators.join(''), result, verdict };
       }
     }
   }
-  if (!isKnown) return null;
-  return { operands, operators, result: stated, verdict: rounded ? 'rounded' : 'wrong' };
+  return best;
+}
+
+/** What the right side comes to; in "31 - 10 = 21 + 15 = 36" also what it begins with. */
+function resultsOf(right: readonly Term[]): number[] {
+  const whole = evaluate(right, false, true);
+  if (whole === null) return [];
+  const first = right[0];
+  return right.some(isOperator) && first?.kind === 'number' ? [whole, first.value] : [whole];
+}
+
+function isOperator(term: Term): boolean {
+  return term.kind === 'operator' && term.value === 0;
 }
 
 function compare(value: number, stated: number, left: readonly Term[], right: readonly Term[]): Equation['verdict'] {
   const difference = Math.abs(value - stated);
   if (difference <= 1e-6 * Math.max(1, Math.abs(value))) return 'right';
+  if (left.every((term) => term.decimals === 0 && term.operator !== '/' && term.operator !== '%')) return 'wrong';
   const decimals = Math.max(...right.map((term) => term.decimals));
-  const isWhole = left.every((term) => term.decimals === 0 && term.operator !== '/' && term.operator !== '%');
-  if (isWhole) return 'wrong';
-  if (decimals === 0) return difference < 1 ? 'rounded' : 'wrong';
-  return difference <= Math.max(1.01 * 10 ** -decimals, 0.002 * Math.abs(value)) ? 'right' : 'wrong';
+  const allowed = Math.max(1.01 * 10 ** -decimals, 0.002 * Math.abs(value), roundingOf(value, left));
+  if (decimals === 0) return difference < 1 ? 'rounded' : difference <= roundingOf(value, left) ? 'right' : 'wrong';
+  return difference <= allowed ? 'right' : 'wrong';
+}
+
+/** How far off a result may be because its numbers were rounded to the decimals that they are written with. */
+function roundingOf(value: number, left: readonly Term[]): number {
+  const isSum = left.every((term) => !isOperator(term) || term.operator === '+' || term.operator === '-');
+  return left.reduce((sum, { kind, value: number, decimals }) => {
+    if (kind !== 'number' || decimals === 0 || number === 0) return sum;
+    const half = 0.5 * 10 ** -decimals;
+    return sum + (isSum ? half : (half / Math.abs(number)) * Math.abs(value));
+  }, 0);
 }
 
 function hasPercent(terms: readonly Term[]): boolean {

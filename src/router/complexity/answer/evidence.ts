@@ -2,12 +2,14 @@ import { readArithmetic } from './arithmetic.ts';
 import { type Derivation, derive } from './derivation.ts';
 import type { Equation } from './equation.ts';
 import { type FinalAnswer, findFinal } from './final.ts';
-import type { Question } from './question.ts';
+import type { Kind, Question } from './question.ts';
 import { type AnswerText, keyOf } from './text.ts';
 import { Words } from './words.ts';
 
 /** All that the signs are read from, each part found once. Sets of numbers hold keys (see `keyOf`). */
 export interface Evidence {
+  /** Of the question, as the answer shows it. */
+  kind: Kind;
   question: Question;
   answer: AnswerText;
   words: Words;
@@ -36,6 +38,7 @@ export function gather(question: Question, answer: AnswerText): Evidence {
   const stated = new Set(numbers.map(keyOf));
   const operands = derivation.equations.flatMap((equation) => equation.operands.map(keyOf));
   return {
+    kind: kindOf(question, equations.length),
     question,
     answer,
     words: new Words(answer.lower),
@@ -50,6 +53,11 @@ export function gather(question: Question, answer: AnswerText): Evidence {
     results: new Set(derivation.equations.map((equation) => keyOf(equation.result))),
     chosen: final.letter === null ? undefined : question.options[final.letter.charCodeAt(0) - 65],
   };
+}
+
+/** "What are 5 things to see in 3 days?" has numbers, but nobody calculates. */
+function kindOf({ kind, asksQuantity }: Question, sums: number): Kind {
+  return kind === 'story' && !asksQuantity && sums === 0 ? 'open' : kind;
 }
 
 export function count<T>(values: Iterable<T>, is: (value: T) => boolean): number {

@@ -20,6 +20,8 @@ const marks: { mark: Exclude<FinalAnswer['mark'], 'none'>; pattern: RegExp }[] =
   { mark: 'boxed', pattern: /\\boxed\s*\{([^\n]{0,120})/g },
   { mark: 'phrase', pattern: /\banswer\s*(?:is|:|=)[\s:*($]*([^\n]{0,80})/gi },
 ];
+/** What follows is no more of the answer. */
+const sentenceEnd = /[.!?;](?=\s)/;
 const numberPattern = /-?\$?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\$?\d+(?:\.\d+)?/g;
 
 export function findFinal(text: string): FinalAnswer {
@@ -28,7 +30,7 @@ export function findFinal(text: string): FinalAnswer {
     let found: FinalAnswer | null = null;
     const seen = new Set<string>();
     for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
-      const written = (match[1] ?? '').replace(/^"/, '').trim();
+      const written = (match[1] ?? '').replace(/^"/, '').split(sentenceEnd, 1)[0]?.trim() ?? '';
       if (written === '') continue;
       const value = firstNumber(written);
       const letter = /^[("'\s]*([A-P])(?![\p{L}\d'])/u.exec(written)?.[1] ?? null;

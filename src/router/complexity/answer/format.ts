@@ -59,7 +59,7 @@ const defects: Defect[] = [
     name: 'unfinished',
     weight: -0.8,
     isTrained: true,
-    read: ({ answer }) => has(answer.text.length > 40 && isUnfinished(answer.text)),
+    read: ({ answer }) => has(answer.text.trim().length > 40 && isUnfinished(answer.text)),
   },
   { name: 'wrong_sums', weight: -1.2, isTrained: true, read: ({ wrongSums }) => Math.min(1, wrongSums) },
   { name: 'hedging', weight: -1, isTrained: true, read: ({ words }) => Math.min(1, words.count('hedging') / 5) },

@@ -16,9 +16,13 @@ export interface Question {
   words: Words;
   /** Texts of the options, by letter from A. */
   options: readonly string[];
+  /** Whether a quantity is what is asked for: "how many", "how long". */
+  asksQuantity: boolean;
   /** Whether things are counted: "how many". */
   asksCount: boolean;
 }
+
+const quantityPattern = /\bhow (?:many|much|long|far|old|tall|fast)\b/;
 
 /** Longer prompts carry material; what they ask cannot be told from their words. */
 const longestStory = 3_000;
@@ -37,6 +41,7 @@ export function readQuestion(prompt: string): Question {
     numbers,
     words,
     options,
+    asksQuantity: quantityPattern.test(lower),
     asksCount: /\bhow many\b|\bnumber of\b/.test(lower.slice(-250)),
   };
 }
@@ -46,7 +51,7 @@ function kindOf(text: string, lower: string, words: Words, options: number, numb
   if (text.length > longestStory || text.includes('```') || !words.has('asks')) return 'open';
   const hasFormula = /\\[a-z[(]|\$[^$\n]{1,200}\$/.test(text) && /[\\^_=+]|\$[a-zA-Z]\$/.test(text);
   if (hasFormula) return 'formula';
-  const isStory = /\bhow (?:many|much|long|far|old|tall|fast)\b|\bwhat\b|\bfind\b|\bcalculate\b/.test(lower);
+  const isStory = quantityPattern.test(lower) || /\bwhat\b|\bfind\b|\bcalculate\b/.test(lower);
   return isStory && words.count('common') >= 2 && numbers >= 2 ? 'story' : 'open';
 }
 

@@ -102,8 +102,11 @@ export class Scanner {
     this.sign = '';
     const percent = percentEnd(text, end);
     if (percent > 0) this.sign = '%';
+    const before = text.charCodeAt(start - 1);
     const isTime = text.charCodeAt(end) === 58 && isDigit(text.charCodeAt(end + 1));
-    this.kind = isTime || this.value > 1e15 ? 'unknown' : 'number';
+    // `x1`, `CO2` and `T_2` are names.
+    const isName = isLetter(before) || before === 95;
+    this.kind = isTime || isName || this.value > 1e15 ? 'unknown' : 'number';
     this.at = isTime ? digitsEnd(text, end + 1) : Math.max(end, percent);
     return !isListMark(text, start, end);
   }
@@ -126,7 +129,8 @@ export class Scanner {
     let end = start + 1;
     while (isLetter(text.charCodeAt(end))) end += 1;
     this.at = end;
-    this.kind = end - start === 1 ? this.letterKind(start, end) : 'word';
+    // Before a bracket a word is a function: `sqrt(2)`.
+    this.kind = end - start === 1 ? this.letterKind(start, end) : text.charCodeAt(end) === 40 ? 'unknown' : 'word';
     if (end - start > 1 && end - start <= 10) this.readSpelled(text.slice(start, end).toLowerCase(), end);
     return true;
   }
@@ -140,11 +144,13 @@ export class Scanner {
       this.isTight = !isBlank(text.charCodeAt(start - 1)) && !isBlank(text.charCodeAt(end));
       return 'operator';
     }
+    if (isGreek(text.charCodeAt(start))) return 'unknown';
     // `2x` and `4B`, but not `5kg`, `20m` or "a" and "I" between words.
     if (isDigit(text.charCodeAt(start - 1))) {
       return unknownLetters.includes(letter) && !isDigit(text.charCodeAt(end)) ? 'unknown' : 'word';
     }
-    return letter === 'a' || letter === 'I' || letter === 's' || text.charCodeAt(start) > 127 ? 'word' : 'unknown';
+    const isWord = letter === 'a' || letter === 'I' || letter === 's' || text.charCodeAt(start) > 127;
+    return isWord && text.charCodeAt(end) !== 40 && text.charCodeAt(end) !== 94 ? 'word' : 'unknown';
   }
 
   private readSpelled(word: string, end: number): void {
@@ -200,7 +206,7 @@ export class Scanner {
       this.kind = 'open';
       this.isTight = !isBlank(before);
     } else if (code === 41) this.kind = 'close';
-    else if (code === 94 || code === 0x221a) this.kind = 'unknown';
+    else if (isPower(code) || (code === 33 && (isDigit(before) || before === 41))) this.kind = 'unknown';
     else if (isPunctuation(code) && isBlank(after)) this.kind = 'break';
     else return false;
     return true;
@@ -249,6 +255,22 @@ function digitsEnd(text: string, start: number): number {
   let at = start;
   while (isDigit(text.charCodeAt(at))) at += 1;
   return at;
+}
+
+/** `^`, a root, and digits written high or low. */
+function isPower(code: number): boolean {
+  return (
+    code === 94 ||
+    code === 0x221a ||
+    code === 0xb2 ||
+    code === 0xb3 ||
+    code === 0xb9 ||
+    (code >= 0x2070 && code < 0x20a0)
+  );
+}
+
+function isGreek(code: number): boolean {
+  return code >= 0x370 && code < 0x400;
 }
 
 function isPunctuation(code: number): boolean {

@@ -192,7 +192,7 @@ export const signNames: readonly string[] = [...general, ...ofChoice].map((sign)
 export function readSigns(evidence: Evidence): Float64Array {
   const values = new Float64Array(signNames.length);
   for (const [at, sign] of general.entries()) values[at] = sign.read(evidence);
-  if (evidence.question.kind !== 'choice') return values;
+  if (evidence.kind !== 'choice') return values;
   for (const [at, sign] of ofChoice.entries()) values[general.length + at] = sign.read(evidence);
   return values;
 }
