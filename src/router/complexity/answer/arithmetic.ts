@@ -96,6 +96,11 @@ export function readArithmetic(text: string): Arithmetic {
         break;
       case 'equals':
         close(true);
+        if (now.depth === 1 && now.run[0]?.kind === 'open' && !now.run.some(({ kind }) => kind === 'close')) {
+          // "(4 * 12 = 48)": the brackets are around all of it.
+          asides.push(newReading());
+          now = { ...now, run: now.run.slice(1), depth: 0 };
+        }
         now = { ...newReading(), left: now.depth === 0 ? now.run : null, isOpaque: now.isOpaque };
         break;
       case 'is':

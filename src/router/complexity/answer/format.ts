@@ -59,7 +59,7 @@ const defects: Defect[] = [
     name: 'unfinished',
     weight: -0.8,
     isTrained: true,
-    read: ({ answer }) => has(answer.text.trim().length > 40 && isUnfinished(answer.text)),
+    read: ({ answer }) => has(endsInSentence(answer.text)),
   },
   { name: 'wrong_sums', weight: -1.2, isTrained: true, read: ({ wrongSums }) => Math.min(1, wrongSums) },
   { name: 'hedging', weight: -1, isTrained: true, read: ({ words }) => Math.min(1, words.count('hedging') / 5) },
@@ -103,6 +103,12 @@ function parses(text: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Lists and verses end without a full stop; a long last line does not. */
+function endsInSentence(text: string): boolean {
+  const said = text.trimEnd();
+  return said.length - said.lastIndexOf('\n') > 60 && isUnfinished(said);
 }
 
 function isEcho(answer: string, prompt: string): boolean {

@@ -72,7 +72,7 @@ export class Scanner {
       else if (isDigit(code) || (code === 46 && isDigit(text.charCodeAt(this.at + 1)))) {
         if (this.readNumber()) return true;
       } else if (isLetter(code)) return this.readWord();
-      else if (code === 92 && isLetter(text.charCodeAt(this.at + 1))) {
+      else if (code === 92) {
         if (this.readCommand()) return true;
       } else if (this.readSign(code)) return true;
     }
@@ -163,10 +163,18 @@ export class Scanner {
       this.kind = 'operator';
       this.sign = sign;
       this.isTight = false;
+      if (this.text.startsWith(' by ', end)) this.at = end + 3;
     }
   }
 
   private readCommand(): boolean {
+    const next = this.text.charCodeAt(this.at + 1);
+    if (!isLetter(next)) {
+      // `\\(` and `\\[` open a formula; `\\*` and `\\$` are the sign itself.
+      this.at += isBracket(next) ? 2 : 1;
+      this.kind = 'break';
+      return isBracket(next);
+    }
     let end = this.at + 1;
     while (isLetter(this.text.charCodeAt(end)) && end < this.at + 20) end += 1;
     const command = this.text.slice(this.at + 1, end);
@@ -267,6 +275,11 @@ function isPower(code: number): boolean {
     code === 0xb9 ||
     (code >= 0x2070 && code < 0x20a0)
   );
+}
+
+/** After a backslash it opens or closes a formula. */
+function isBracket(code: number): boolean {
+  return code === 40 || code === 41 || code === 91 || code === 93;
 }
 
 function isGreek(code: number): boolean {
