@@ -6,8 +6,6 @@ export interface Arithmetic {
   equations: readonly Equation[];
   /** Every number of the text, in order, except those that only count lines. */
   numbers: readonly number[];
-  /** Unknowns were calculated with (`2x`, `4B + 3`). */
-  hasUnknowns: boolean;
 }
 
 interface Reading {
@@ -34,7 +32,6 @@ export function readArithmetic(text: string): Arithmetic {
   const equations: Equation[] = [];
   const numbers: number[] = [];
   const asides: Reading[] = [];
-  let hasUnknowns = false;
   let now = newReading();
 
   const close = (keepsRun: boolean): void => {
@@ -110,7 +107,6 @@ export function readArithmetic(text: string): Arithmetic {
         } else close(false);
         break;
       case 'unknown':
-        hasUnknowns ||= now.run.length > 0 || now.left !== null;
         now.isOpaque = true;
         break;
       case 'word':
@@ -146,7 +142,7 @@ export function readArithmetic(text: string): Arithmetic {
     }
   }
   close(false);
-  return { equations, numbers, hasUnknowns };
+  return { equations, numbers };
 }
 
 function newReading(): Reading {

@@ -170,7 +170,7 @@ export class Scanner {
   private readCommand(): boolean {
     const next = this.text.charCodeAt(this.at + 1);
     if (!isLetter(next)) {
-      // `\\(` and `\\[` open a formula; `\\*` and `\\$` are the sign itself.
+      // `\(` and `\[` open a formula; `\*` and `\$` are the sign itself.
       this.at += isBracket(next) ? 2 : 1;
       this.kind = 'break';
       return isBracket(next);
