@@ -120,6 +120,21 @@ describe('the check of an answer', () => {
     expect(names('Write an apology to a customer.', letter)).not.toContain('refusal');
   });
 
+  it('weighs every sign once', () => {
+    const answer =
+      'However, there is not enough information, so 4 * 12 = 44, and that is all that can be said of it for';
+    const found = names(story, answer);
+    expect(found).toContain('hedging');
+    expect(new Set(found).size).toBe(found.length);
+  });
+
+  it('takes "not enough" for a doubt, and "enough" for none', () => {
+    const doubts = (answer: string) =>
+      checkAnswer('Can I go?', answer).signs.find(({ name }) => name === 'hedging')?.value;
+    expect(doubts('There is not enough time, and that is not clear.')).toBeCloseTo(0.4, 6);
+    expect(doubts('There is enough time, and that is clear.')).toBeUndefined();
+  });
+
   it('gives contributions that add up to the log odds', () => {
     for (const answer of [good, '', 'The answer is 12.', 'However, 4 * 12 = 44.']) {
       const { right: chance, base, signs } = checkAnswer(story, answer);

@@ -6,6 +6,7 @@ const verdicts = (text: string) => readArithmetic(text).equations.map(({ verdict
 describe('the sums of a text', () => {
   it.each([
     '12 * 3 = 36',
+    '2 + 3 * 4 = 14',
     '$5 x 4 = $20',
     '3/4 of 20 is 15',
     '60 mph * 2 hours = <<60*2=120>>120 miles',
@@ -30,6 +31,7 @@ describe('the sums of a text', () => {
 
   it.each([
     '12 * 3 = 35',
+    '2 + 3 * 4 = 20',
     '$5 x 4 = $21',
     '3/4 of 20 is 14',
     '<<48/2=25>>25',
