@@ -131,8 +131,8 @@ describe('the check of an answer', () => {
   it('takes "not enough" for a doubt, and "enough" for none', () => {
     const doubts = (answer: string) =>
       checkAnswer('Can I go?', answer).signs.find(({ name }) => name === 'hedging')?.value;
-    expect(doubts('There is not enough time, and that is not clear.')).toBeCloseTo(0.4, 6);
-    expect(doubts('There is enough time, and that is clear.')).toBeUndefined();
+    expect(doubts('There is not enough time for it.')).toBeCloseTo(0.2, 6);
+    expect(doubts('There is enough time for it.')).toBeUndefined();
   });
 
   it('gives contributions that add up to the log odds', () => {
