@@ -110,6 +110,21 @@ program
     await printAudit(last, output.print);
   });
 
+program
+  .command('score')
+  .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
+  .argument('[file]', 'JSONL file; stdin when left out')
+  .action(async (file: string | undefined) => {
+    const { scoreFile } = await import('./score-command.ts');
+    try {
+      await scoreFile(file, (text) => process.stdout.write(text));
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      output.explain(`tandem: ${error.text}`);
+      process.exitCode = 2;
+    }
+  });
+
 function parseCount(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('Give a number from 1 to 999999.');

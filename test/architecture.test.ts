@@ -34,7 +34,8 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
   'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
   'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
-  main: { may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command'] },
+  'score-command': { may: ['errors', 'router'] },
+  main: { may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command', 'score-command'] },
 };
 
 /** Packages and globals that belong to one place. */

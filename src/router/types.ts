@@ -163,6 +163,10 @@ export interface Complexity {
   /** Chance that the answer of a small, and of a large model is good enough, 0..1. */
   suffices: Suffices;
   features: readonly Feature[];
+  /** `prior`: the prompt is unlike all that the scorer was trained on, so rules and length judged it. */
+  basis?: 'trained' | 'prior';
+  /** Expected gain of the large model over the small one, as a share of answers; only when trained. */
+  gain?: number;
 }
 
 export interface Suffices {

@@ -1,0 +1,156 @@
+// Ridge regression of the heads by conjugate gradients: plain float64 loops in a fixed order, so that equal data give
+// equal bytes.
+import { featureNames } from '../../dist/router/complexity/features.js';
+import { forms } from '../../dist/router/complexity/form.js';
+import { columns, slots } from '../../dist/router/complexity/model.js';
+
+/**
+ * By form: `ridge` of the words, `spread` of the features relative to them (larger: freer), `own`: how much of the target is the
+ * row's own outcome and how much its task's mean, `others`: the weight of rows of other forms, `effort`: gain per unit
+ * of effort before any data, `rare`: fewest rows with a word.
+ */
+export const settings = {
+  few_choices: { ridge: 2, spread: 0.02, own: 0.1, others: 0.1, effort: 0, small: 0 },
+  many_choices: { ridge: 3, spread: 0.03, own: 0.25, others: 0.1, effort: 0, small: 0 },
+  story: { ridge: 60, spread: 0.12, own: 1, others: 0.02, effort: 0.02, small: 0.5 },
+  formula: { ridge: 20, spread: 0.1, own: 1, others: 0.1, effort: 0, small: 0.3 },
+};
+const fewestRows = 3;
+const iterations = 40;
+const shrinkRows = 20;
+
+export function trainModel(rows, tuned = settings) {
+  const rarity = rarityOf(rows);
+  const { center, spread } = moments(rows);
+  const size = featureNames.length;
+  const model = {
+    rarity,
+    words: new Float64Array(slots * columns),
+    features: new Float64Array(columns * size),
+    bias: new Float64Array(columns),
+    center,
+    spread,
+  };
+  const inputs = rows.map((row) => inputOf(row, rarity, center, spread));
+  const effort = featureNames.indexOf('effort');
+  for (const [at, form] of forms.entries()) {
+    const set = tuned[form];
+    const weights = rows.map((row) => (row.form === form ? 1 : set.others));
+    const small = targets(rows, set.own, (row) => row.weak_correct);
+    const gain = targets(rows, set.own, (row) => row.strong_correct - row.weak_correct);
+    const wanted = gain.map((value, index) => (1 - set.small) * value - set.small * small[index]);
+    for (const [output, target] of [wanted, small].entries()) {
+      const prior = (output === 0 ? 1 : -1) * set.effort * spread[effort];
+      const left = target.map((value, index) => value - prior * inputs[index].features[effort]);
+      const fitted = solve(inputs, left, weights, set);
+      const column = at * 2 + output;
+      for (let slot = 0; slot < slots; slot += 1) model.words[slot * columns + column] = fitted[slot];
+      for (let feature = 0; feature < size; feature += 1) {
+        const own = fitted[slots + feature] * set.spread + (feature === effort ? prior : 0);
+        model.features[column * size + feature] = own;
+      }
+      const levels = rows.filter((row) => row.form === form);
+      const mean = (value) => levels.reduce((sum, row) => sum + value(row), 0) / Math.max(1, levels.length);
+      model.bias[column] = levels.length === 0 ? 0.1 : mean((row) => (output === 0 ? row.strong_correct - row.weak_correct : row.weak_correct));
+      if (levels.length === 0 && output === 1) model.bias[column] = 0.6;
+    }
+  }
+  return model;
+}
+
+/** How telling each slot is: ln(rows / rows with it), 0 below `fewestRows` different prompts. */
+function rarityOf(rows) {
+  const seen = new Set();
+  const found = new Float64Array(slots);
+  for (const row of rows) {
+    if (seen.has(row.prompt)) continue;
+    seen.add(row.prompt);
+    for (const slot of row.slots) found[slot] += 1;
+  }
+  return found.map((count) => (count < fewestRows ? 0 : Math.log((1 + seen.size) / (1 + count)) + 1));
+}
+
+function moments(rows) {
+  const center = new Float64Array(featureNames.length);
+  const spread = new Float64Array(featureNames.length);
+  for (const { features } of rows) for (let at = 0; at < center.length; at += 1) center[at] += features[at] / rows.length;
+  for (const { features } of rows) {
+    for (let at = 0; at < center.length; at += 1) spread[at] += (features[at] - center[at]) ** 2 / rows.length;
+  }
+  return { center, spread: spread.map((value) => (value < 1e-9 ? 1 : Math.sqrt(value))) };
+}
+
+function inputOf(row, rarity, center, spread) {
+  const words = row.weights.map((weight, at) => weight * rarity[row.slots[at]]);
+  const norm = Math.sqrt(words.reduce((sum, weight) => sum + weight * weight, 0)) || 1;
+  return {
+    slots: row.slots,
+    words: words.map((weight) => weight / norm),
+    features: row.features.map((value, at) => Math.max(-4, Math.min(4, (value - center[at]) / spread[at]))),
+  };
+}
+
+/** Outcomes as differences from their set's mean, drawn towards the mean of their task: labels are noisy, tasks clean. */
+function targets(rows, own, outcome) {
+  const sets = new Map();
+  for (const row of rows) add(sets, row.set, outcome(row));
+  const residual = rows.map((row) => outcome(row) - mean(sets.get(row.set), 0));
+  const tasks = new Map();
+  for (const [at, row] of rows.entries()) add(tasks, `${row.set}|${row.task}`, residual[at]);
+  return rows.map((row, at) => own * residual[at] + (1 - own) * mean(tasks.get(`${row.set}|${row.task}`), shrinkRows));
+}
+
+function add(sums, key, value) {
+  const sum = sums.get(key) ?? { count: 0, total: 0 };
+  sums.set(key, { count: sum.count + 1, total: sum.total + value });
+}
+
+function mean({ count, total }, shrink) {
+  return total / (count + shrink);
+}
+
+function solve(inputs, target, weights, { ridge, spread }) {
+  const width = slots + featureNames.length;
+  const used = inputs.map((_, at) => at).filter((at) => weights[at] > 0);
+  const product = (vector) => {
+    const result = vector.map((value) => value * ridge);
+    for (const at of used) scatter(inputs[at], spread, weights[at] * dot(inputs[at], spread, vector), result);
+    return result;
+  };
+  const solution = new Float64Array(width);
+  const residual = new Float64Array(width);
+  for (const at of used) scatter(inputs[at], spread, weights[at] * target[at], residual);
+  let direction = residual.slice();
+  let energy = inner(residual, residual);
+  for (let step = 0; step < iterations && energy > 1e-12; step += 1) {
+    const image = product(direction);
+    const rate = energy / inner(direction, image);
+    for (let at = 0; at < width; at += 1) {
+      solution[at] += rate * direction[at];
+      residual[at] -= rate * image[at];
+    }
+    const next = inner(residual, residual);
+    const share = next / energy;
+    direction = direction.map((value, at) => residual[at] + share * value);
+    energy = next;
+  }
+  return solution;
+}
+
+function dot(input, spread, vector) {
+  let sum = 0;
+  for (let at = 0; at < input.slots.length; at += 1) sum += input.words[at] * vector[input.slots[at]];
+  for (let at = 0; at < input.features.length; at += 1) sum += input.features[at] * spread * vector[slots + at];
+  return sum;
+}
+
+function scatter(input, spread, factor, into) {
+  for (let at = 0; at < input.slots.length; at += 1) into[input.slots[at]] += factor * input.words[at];
+  for (let at = 0; at < input.features.length; at += 1) into[slots + at] += factor * spread * input.features[at];
+}
+
+function inner(one, other) {
+  let sum = 0;
+  for (let at = 0; at < one.length; at += 1) sum += one[at] * other[at];
+  return sum;
+}
