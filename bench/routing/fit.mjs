@@ -1,8 +1,10 @@
 // Ridge regression of the heads by conjugate gradients: plain float64 loops in a fixed order, so that equal data give
 // equal bytes.
+
 import { featureNames } from '../../dist/router/complexity/features.js';
 import { forms } from '../../dist/router/complexity/form.js';
 import { columns, slots } from '../../dist/router/complexity/model.js';
+import { fieldOf } from './fields.mjs';
 
 /**
  * By form: `ridge` of the words, `spread` of the features relative to them (larger: freer), `own`: how much of the target is the
@@ -18,6 +20,10 @@ export const settings = {
 const fewestRows = 3;
 const iterations = 40;
 const shrinkRows = 20;
+const fieldRows = 40;
+/** A form with fewer rows than this learns from all rows alike. */
+const fewestOwn = 300;
+const poor = { ridge: 10, spread: 0.02, own: 1, others: 1, effort: 0, small: 0 };
 
 export function trainModel(rows, tuned = settings) {
   const rarity = rarityOf(rows);
@@ -34,10 +40,10 @@ export function trainModel(rows, tuned = settings) {
   const inputs = rows.map((row) => inputOf(row, rarity, center, spread));
   const effort = featureNames.indexOf('effort');
   for (const [at, form] of forms.entries()) {
-    const set = tuned[form];
-    const weights = rows.map((row) => (row.form === form ? 1 : set.others));
-    const small = targets(rows, set.own, (row) => row.weak_correct);
-    const gain = targets(rows, set.own, (row) => row.strong_correct - row.weak_correct);
+    const ownRows = rows.filter((row) => row.form === form).length;
+    const set = ownRows < fewestOwn && form.endsWith('choices') ? poor : tuned[form];
+    const { target: small, weights } = targets(rows, form, set, (row) => row.weak_correct);
+    const { target: gain } = targets(rows, form, set, (row) => row.strong_correct - row.weak_correct);
     const wanted = gain.map((value, index) => (1 - set.small) * value - set.small * small[index]);
     for (const [output, target] of [wanted, small].entries()) {
       const prior = (output === 0 ? 1 : -1) * set.effort * spread[effort];
@@ -90,14 +96,35 @@ function inputOf(row, rarity, center, spread) {
   };
 }
 
-/** Outcomes as differences from their set's mean, drawn towards the mean of their task: labels are noisy, tasks clean. */
-function targets(rows, own, outcome) {
-  const sets = new Map();
+/**
+ * What a head is to learn. Single outcomes are noisy and tasks are clean, so an outcome (as difference from its set's
+ * mean) is drawn towards the mean of its task, and that towards the mean of its field. Rows of other forms teach which
+ * words belong to a field that the form knows.
+ */
+function targets(rows, form, { own, others }, outcome) {
+  const [sets, fields, tasks] = [new Map(), new Map(), new Map()];
   for (const row of rows) add(sets, row.set, outcome(row));
-  const residual = rows.map((row) => outcome(row) - mean(sets.get(row.set), 0));
-  const tasks = new Map();
-  for (const [at, row] of rows.entries()) add(tasks, `${row.set}|${row.task}`, residual[at]);
-  return rows.map((row, at) => own * residual[at] + (1 - own) * mean(tasks.get(`${row.set}|${row.task}`), shrinkRows));
+  const residual = rows.map((row) => outcome(row) - mean(sets.get(row.set), 0, 0));
+  const field = rows.map((row) => fieldOf(row.task));
+  for (const [at, row] of rows.entries()) {
+    add(tasks, `${row.set}|${row.task}`, residual[at]);
+    if (row.form === form && field[at] !== null) add(fields, field[at], residual[at]);
+  }
+  const target = new Float64Array(rows.length);
+  const weights = new Float64Array(rows.length);
+  for (const [at, row] of rows.entries()) {
+    const known = fields.has(field[at]);
+    const ofField = known ? mean(fields.get(field[at]), fieldRows, 0) : 0;
+    if (row.form === form) {
+      const ofTask = mean(tasks.get(`${row.set}|${row.task}`), shrinkRows, ofField);
+      target[at] = own * residual[at] + (1 - own) * ofTask;
+      weights[at] = 1;
+    } else {
+      target[at] = own * residual[at] + (1 - own) * ofField;
+      weights[at] = known || own === 1 ? others : 0;
+    }
+  }
+  return { target, weights };
 }
 
 function add(sums, key, value) {
@@ -105,8 +132,8 @@ function add(sums, key, value) {
   sums.set(key, { count: sum.count + 1, total: sum.total + value });
 }
 
-function mean({ count, total }, shrink) {
-  return total / (count + shrink);
+function mean({ count, total }, shrink, towards) {
+  return (total + shrink * towards) / (count + shrink);
 }
 
 function solve(inputs, target, weights, { ridge, spread }) {

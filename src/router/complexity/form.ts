@@ -10,6 +10,7 @@ export type Form = (typeof forms)[number];
 const options = featureNames.indexOf('options');
 const latex = featureNames.indexOf('latex');
 const numbers = featureNames.indexOf('numbers');
+const items = featureNames.indexOf('list_items');
 const numberWords = featureNames.indexOf('number_word_words');
 const operators = featureNames.indexOf('operators');
 const code = featureNames.indexOf('code');
@@ -26,6 +27,7 @@ export function formOf(features: Float64Array): Form | null {
   if (of(options) >= 2) return of(options) <= 5 ? 'few_choices' : 'many_choices';
   if (of(code) > oneMore) return null;
   if (of(latex) > oneMore || (of(operators) > Math.log(3) && of(calculates) > 0)) return 'formula';
-  if (of(numbers) + of(numberWords) > 0 && of(questions) + of(calculates) > 0) return 'story';
+  // Two quantities or more, and a question: what word problems have in common.
+  if (of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 && of(questions) + of(calculates) > 0) return 'story';
   return null;
 }
