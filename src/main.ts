@@ -114,10 +114,11 @@ program
   .command('score')
   .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
   .argument('[file]', 'JSONL file; stdin when left out')
-  .action(async (file: string | undefined) => {
+  .option('--per-dollar', 'rank by gain per extra dollar: saves most, closes the gap later')
+  .action(async (file: string | undefined, options: { perDollar?: boolean }) => {
     const { scoreFile } = await import('./score-command.ts');
     try {
-      await scoreFile(file, (text) => process.stdout.write(text));
+      await scoreFile(file, (text) => process.stdout.write(text), options);
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       output.explain(`tandem: ${error.text}`);

@@ -33,7 +33,12 @@ export function describeRows(rows) {
       for (const weight of weights) least = Math.min(least, weight);
       // The most common multiplicity is one; undoing the norm gives back 1 + ln(count).
       for (let at = 0; at < weights.length; at += 1) weights[at] /= weights.length === 0 ? square : least;
-      described = { features, form: formOf(features), slots: Uint16Array.from(bag.slots.subarray(0, bag.length)), weights };
+      described = {
+        features,
+        form: formOf(features),
+        slots: Uint16Array.from(bag.slots.subarray(0, bag.length)),
+        weights,
+      };
       known.set(row.prompt, described);
     }
     return { ...row, ...described, set: `${row.source}|${row.pair}` };

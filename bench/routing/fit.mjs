@@ -7,15 +7,15 @@ import { columns, slots } from '../../dist/router/complexity/model.js';
 import { fieldOf } from './fields.mjs';
 
 /**
- * By form: `ridge` of the words, `spread` of the features relative to them (larger: freer), `own`: how much of the target is the
- * row's own outcome and how much its task's mean, `others`: the weight of rows of other forms, `effort`: gain per unit
- * of effort before any data, `rare`: fewest rows with a word.
+ * By form: `ridge` of the words, `spread` of the features relative to them (larger: freer), `own`: how much of the
+ * target is the row's own outcome and not its task's mean, `others`: the weight of rows of other forms, `effort`: gain
+ * per unit of effort before any data, `small`: how much of the target is that the small model fails.
  */
 export const settings = {
-  few_choices: { ridge: 2, spread: 0.02, own: 0.1, others: 0.1, effort: 0, small: 0 },
-  many_choices: { ridge: 3, spread: 0.03, own: 0.25, others: 0.1, effort: 0, small: 0 },
-  story: { ridge: 60, spread: 0.12, own: 1, others: 0.02, effort: 0.02, small: 0.5 },
-  formula: { ridge: 20, spread: 0.1, own: 1, others: 0.1, effort: 0, small: 0.3 },
+  few_choices: { ridge: 1, spread: 0.001, own: 0, others: 0, effort: 0, small: 0 },
+  many_choices: { ridge: 4, spread: 0.01, own: 0.4, others: 0.05, effort: 0, small: 0 },
+  story: { ridge: 100, spread: 0.05, own: 1, others: 0.02, effort: 0.04, small: 0.5 },
+  formula: { ridge: 40, spread: 0.3, own: 1, others: 0, effort: 0, small: 0.2 },
 };
 const fewestRows = 3;
 const iterations = 40;
@@ -57,7 +57,10 @@ export function trainModel(rows, tuned = settings) {
       }
       const levels = rows.filter((row) => row.form === form);
       const mean = (value) => levels.reduce((sum, row) => sum + value(row), 0) / Math.max(1, levels.length);
-      model.bias[column] = levels.length === 0 ? 0.1 : mean((row) => (output === 0 ? row.strong_correct - row.weak_correct : row.weak_correct));
+      model.bias[column] =
+        levels.length === 0
+          ? 0.1
+          : mean((row) => (output === 0 ? row.strong_correct - row.weak_correct : row.weak_correct));
       if (levels.length === 0 && output === 1) model.bias[column] = 0.6;
     }
   }
@@ -79,7 +82,8 @@ function rarityOf(rows) {
 function moments(rows) {
   const center = new Float64Array(featureNames.length);
   const spread = new Float64Array(featureNames.length);
-  for (const { features } of rows) for (let at = 0; at < center.length; at += 1) center[at] += features[at] / rows.length;
+  for (const { features } of rows)
+    for (let at = 0; at < center.length; at += 1) center[at] += features[at] / rows.length;
   for (const { features } of rows) {
     for (let at = 0; at < center.length; at += 1) spread[at] += (features[at] - center[at]) ** 2 / rows.length;
   }

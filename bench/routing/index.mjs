@@ -5,8 +5,8 @@ import { scoreByRules } from '../../dist/router/complexity/rules.js';
 import { scorerOf } from '../../dist/router/complexity/scorer.js';
 import { loadModel } from '../../dist/router/complexity/weights.js';
 import { describeRows, readRows } from './data.mjs';
-import { foldOf } from './folds.mjs';
 import { trainModel } from './fit.mjs';
+import { foldOf } from './folds.mjs';
 import { measure, randomFrom, standardError } from './measures.mjs';
 
 const { values: options } = parseArgs({
@@ -25,8 +25,13 @@ const ways = {
   random: rows.map(() => next()),
   length: rows.map((row) => row.prompt.length),
   rules: rows.map((row) => scoreByRules(messages(row)).score),
-  ...(options.weights ? { tandem: rateAll(loadModel(options.weights)) } : { tandem: crossed(), 'tandem, family out': withoutFamily() }),
+  ...(options.weights
+    ? { tandem: rateAll(loadModel(options.weights)) }
+    : { tandem: crossed(), 'tandem, family out': withoutFamily() }),
 };
+
+// The same score per extra dollar, as `tandem score --per-dollar` prints it.
+ways['tandem, per dollar'] = rows.map((row, at) => ways.tandem[at] / row.prompt.length ** 0.25);
 
 console.log('| set | n | way | APGR | CPT50 | CPT80 | save95 |\n|---|---|---|---|---|---|---|');
 for (const set of [...new Set(rows.map((row) => row.set))].sort()) {
@@ -88,7 +93,15 @@ function latencies() {
       if (pass > 0) times.push(1_000 * (performance.now() - startedAt));
     }
   }
-  const kilobyte = [{ role: 'user', content: rows.map((row) => row.prompt).join(' ').slice(0, 1_000) }];
+  const kilobyte = [
+    {
+      role: 'user',
+      content: rows
+        .map((row) => row.prompt)
+        .join(' ')
+        .slice(0, 1_000),
+    },
+  ];
   const single = Array.from({ length: 5_000 }, () => {
     const startedAt = performance.now();
     score(kilobyte);

@@ -61,7 +61,8 @@ function reach(points, quality, what) {
   for (let at = 1; at < points.length; at += 1) {
     const [before, after] = [points[at - 1], points[at]];
     if (after.quality < quality) continue;
-    const part = after.quality === before.quality ? 0 : Math.max(0, (quality - before.quality) / (after.quality - before.quality));
+    const part =
+      after.quality === before.quality ? 0 : Math.max(0, (quality - before.quality) / (after.quality - before.quality));
     return before[what] + part * (after[what] - before[what]);
   }
   return Number.NaN;

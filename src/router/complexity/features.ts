@@ -74,11 +74,41 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
   into.fill(0);
   const { text, length, kinds, values, starts, ends } = scan;
   round = (round + 1) >>> 0;
-  let words = 0, letters = 0, long = 0, distinct = 0, names = 0, capitals = 0, numbers = 0, distinctNumbers = 0;
-  let largest = 0, decimals = 0, operators = 0, latex = 0, braces = 0, percents = 0, money = 0, quotes = 0;
-  let parentheses = 0, foreign = 0, questionMarks = 0, blanks = 0, code = 0, items = 0, roman = 0, lines = 1;
-  let sentences = 0, sentenceWords = 0, lastQuestion = 0, optionAll = 0, optionWords = 0, optionRepeats = 0;
-  let options = 0, stemWords = -1, stemEnd = 0, lineStart = true, half = 0;
+  let words = 0,
+    letters = 0,
+    long = 0,
+    distinct = 0,
+    names = 0,
+    capitals = 0,
+    numbers = 0,
+    distinctNumbers = 0;
+  let largest = 0,
+    decimals = 0,
+    operators = 0,
+    latex = 0,
+    braces = 0,
+    percents = 0,
+    money = 0,
+    quotes = 0;
+  let parentheses = 0,
+    foreign = 0,
+    questionMarks = 0,
+    blanks = 0,
+    code = 0,
+    items = 0,
+    roman = 0,
+    lines = 1;
+  let sentences = 0,
+    sentenceWords = 0,
+    lastQuestion = 0,
+    optionAll = 0,
+    optionWords = 0,
+    optionRepeats = 0;
+  let options = 0,
+    stemWords = -1,
+    stemEnd = 0,
+    lineStart = true,
+    half = 0;
   const middle = (ends[length - 1] ?? 0) / 2;
   for (let at = 0; at < length; at += 1) {
     const what = kinds[at];
@@ -153,11 +183,15 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
       }
     } else {
       switch (value) {
-        case 46: case 33: case 0x3002:
+        case 46:
+        case 33:
+        case 0x3002:
           if (sentenceWords > 1) sentences += 1;
           sentenceWords = 0;
           break;
-        case 63: case 0xff1f: case 0x61f:
+        case 63:
+        case 0xff1f:
+        case 0x61f:
           questionMarks += 1;
           if (sentenceWords > 0) {
             sentences += 1;
@@ -165,11 +199,20 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
           }
           sentenceWords = 0;
           break;
-        case 42: case 45: case 0x2022:
+        case 42:
+        case 45:
+        case 0x2022:
           if (atLineStart) items += 1;
           else if (value === 42) operators += 1;
           break;
-        case 43: case 47: case 61: case 94: case 60: case 62: case 124: case 126:
+        case 43:
+        case 47:
+        case 61:
+        case 94:
+        case 60:
+        case 62:
+        case 124:
+        case 126:
           operators += 1;
           if (value === 62 && isSign(scan, at - 1, 61, 45)) code += 1;
           break;
@@ -180,7 +223,11 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
           if (kinds[at + 1] === kind.number) money += 1;
           else latex += 0.5;
           break;
-        case 123: case 125: case 91: case 93: case 59:
+        case 123:
+        case 125:
+        case 91:
+        case 93:
+        case 59:
           braces += 1;
           break;
         case 95:
@@ -190,7 +237,9 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
         case 37:
           percents += 1;
           break;
-        case 34: case 0x201c: case 0x201d:
+        case 34:
+        case 0x201c:
+        case 0x201d:
           quotes += 1;
           break;
         case 40:
@@ -208,7 +257,9 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
   }
   if (sentenceWords > 2) sentences += 1;
   const read = Math.min(options, 26);
-  let least = Infinity, most = 0, numeric = 0;
+  let least = Infinity,
+    most = 0,
+    numeric = 0;
   for (let option = 0; option < read; option += 1) {
     least = Math.min(least, optionLengths[option] ?? 0);
     most = Math.max(most, optionLengths[option] ?? 0);

@@ -28,6 +28,7 @@ export function formOf(features: Float64Array): Form | null {
   if (of(code) > oneMore) return null;
   if (of(latex) > oneMore || (of(operators) > Math.log(3) && of(calculates) > 0)) return 'formula';
   // Two quantities or more, and a question: what word problems have in common.
-  if (of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 && of(questions) + of(calculates) > 0) return 'story';
+  if (of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 && of(questions) + of(calculates) > 0)
+    return 'story';
   return null;
 }

@@ -11,22 +11,28 @@ export const wordClasses = {
   which_of: 'following statements statement true correct best likely describes characterized characteristic',
   number_word:
     'one two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty sixty hundred thousand million dozen pair couple single',
-  multiple: 'twice double triple times thrice half halves third thirds quarter quarters fourth fifth quadruple halved doubled tripled',
+  multiple:
+    'twice double triple times thrice half halves third thirds quarter quarters fourth fifth quadruple halved doubled tripled',
   rate: 'each every per rate speed hourly daily weekly monthly average mph percent percentage ratio interest',
-  comparison: 'more less fewer than greater larger smaller longer shorter taller older younger cheaper higher lower heavier faster slower additional extra most fewest',
-  change: 'remaining left rest remain gave gives give lost loses spent spends spend used uses sold sells bought buys received took takes added eaten ate broke donated saved saves earned earns pays paid increases decreases increased decreased',
+  comparison:
+    'more less fewer than greater larger smaller longer shorter taller older younger cheaper higher lower heavier faster slower additional extra most fewest',
+  change:
+    'remaining left rest remain gave gives give lost loses spent spends spend used uses sold sells bought buys received took takes added eaten ate broke donated saved saves earned earns pays paid increases decreases increased decreased',
   total: 'total altogether combined sum together all overall both entire',
-  time:
-    'second seconds minute minutes hour hours day days week weeks month months year years today yesterday tomorrow morning afternoon evening night weekend weekday monday tuesday wednesday thursday friday saturday sunday ago later after before until then next first third finally afterwards last again',
-  money: 'dollar dollars cent cents cost costs price prices worth pay fee tax discount profit budget salary wage income sale coupon tip change',
+  time: 'second seconds minute minutes hour hours day days week weeks month months year years today yesterday tomorrow morning afternoon evening night weekend weekday monday tuesday wednesday thursday friday saturday sunday ago later after before until then next first third finally afterwards last again',
+  money:
+    'dollar dollars cent cents cost costs price prices worth pay fee tax discount profit budget salary wage income sale coupon tip change',
   condition: 'if suppose assume assuming given when provided unless whenever only',
   calculate: 'find calculate compute determine evaluate solve simplify estimate express approximate convert obtain',
   proof: 'prove proof show derive deduce demonstrate infer justify verify theorem lemma proposition corollary iff',
   judgement:
     'analyze analyse analysis compare contrast critique assess discuss argue evaluate recommend diagnose tradeoff tradeoffs trade strategy strategic rationale implications why how explain',
-  making: 'design implement build write create develop architect refactor optimize optimise debug plan propose draft generate produce compose',
-  simple: 'translate translation capital define definition spell rephrase rewrite paraphrase grammar synonym summarize summarise list name hello hi hey thanks thank please convert greeting',
-  constraint: 'must should exactly least most without only constraint constraints requirement requirements ensure guarantee avoid require requires required cannot shall',
+  making:
+    'design implement build write create develop architect refactor optimize optimise debug plan propose draft generate produce compose',
+  simple:
+    'translate translation capital define definition spell rephrase rewrite paraphrase grammar synonym summarize summarise list name hello hi hey thanks thank please convert greeting',
+  constraint:
+    'must should exactly least most without only constraint constraints requirement requirements ensure guarantee avoid require requires required cannot shall',
   mathematics:
     'integer integers polynomial equation equations function functions derivative integral matrix vector vectors theorem prime primes divisible modulo remainder triangle triangles circle radius angle perpendicular parallel coordinates root roots sequence series probability permutation combination combinations graph domain range convergent group ring field homomorphism abelian isomorphic subgroup finite infinite set sets bounded continuous real complex digit digits factor factors exponential logarithm log sin cos tan sqrt frac mean median variance deviation distribution sample hypothesis',
   physics:

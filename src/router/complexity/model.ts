@@ -1,9 +1,9 @@
+import { featureNames } from './features.ts';
 import type { Form } from './form.ts';
 import { forms } from './form.ts';
-import { featureNames } from './features.ts';
-import { hashPair, kind, type Scan } from './scan.ts';
+import { kind, type Scan } from './scan.ts';
 
-/** Slots of the word table. Words and pairs of neighbours share it. */
+/** Slots of the word table; words, signs and lengths of numbers share it. */
 export const slots = 16_384;
 
 /** What each head says of a prompt: the gain of the large model, and the chance that the small one suffices. */
@@ -44,7 +44,6 @@ export function fillBag({ length, kinds, values }: Scan, rarity: Float32Array | 
   let size = 0;
   let words = 0;
   let known = 0;
-  let before = 0;
   for (let at = 0; at < length; at += 1) {
     const what = kinds[at] ?? 0;
     if (what === kind.newline) continue;
@@ -55,9 +54,7 @@ export function fillBag({ length, kinds, values }: Scan, rarity: Float32Array | 
     if (what <= kind.capitalized) {
       words += 1;
       if (rarity !== null && (rarity[slot] ?? 0) > 0) known += 1;
-      if (before !== 0) size = count(slotOf(hashPair(before, hash)), size);
-      before = hash;
-    } else before = 0;
+    }
   }
   let square = 0;
   for (let at = 0; at < size; at += 1) {

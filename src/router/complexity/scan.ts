@@ -79,11 +79,6 @@ export function hashOf(word: string): number {
   return hash >>> 0;
 }
 
-/** One hash of two neighbours. */
-export function hashPair(one: number, other: number): number {
-  return (Math.imul(one ^ (one >>> 15), 0x2c1b3c6d) + Math.imul(other ^ (other >>> 13), 0x297a2d39)) >>> 0;
-}
-
 function mix(hash: number, code: number): number {
   return Math.imul(hash ^ code, hashFactor);
 }

@@ -31,7 +31,11 @@ export function viewOf(messages: readonly Message[]): View {
   }
   const head = headAndTail(system, mostOfSystem);
   const text = head + headAndTail(user, maxScanned - head.length);
-  return { text: hasWide(text) ? text.normalize('NFKC').slice(0, maxScanned) : text, characters: system.length + user.length, turns };
+  return {
+    text: hasWide(text) ? text.normalize('NFKC').slice(0, maxScanned) : text,
+    characters: system.length + user.length,
+    turns,
+  };
 }
 
 function headAndTail(text: string, most: number): string {

@@ -35,12 +35,14 @@ describe('the trained scorer', () => {
     expect(scoreByModel(user(prompt)).basis).toBe('prior');
   });
 
-  it.each(['What is the capital of France?', 'Translate "good morning" to Spanish.', 'hi', 'Give me one word for happy.'])(
-    'rates as simple: %s',
-    (prompt) => {
-      expect(score(prompt)).toBeLessThan(0.25);
-    },
-  );
+  it.each([
+    'What is the capital of France?',
+    'Translate "good morning" to Spanish.',
+    'hi',
+    'Give me one word for happy.',
+  ])('rates as simple: %s', (prompt) => {
+    expect(score(prompt)).toBeLessThan(0.25);
+  });
 
   it('rates a request for design as complex', () => {
     expect(
