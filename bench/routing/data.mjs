@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { describe, featureNames } from '../../dist/router/complexity/features.js';
+import { featureNames } from '../../dist/router/complexity/feature-names.js';
+import { describe } from '../../dist/router/complexity/features.js';
 import { formOf } from '../../dist/router/complexity/form.js';
 import { fillBag } from '../../dist/router/complexity/model.js';
 import { scanText } from '../../dist/router/complexity/scan.js';

@@ -1,7 +1,7 @@
 // Ridge regression of the heads by conjugate gradients: plain float64 loops in a fixed order, so that equal data give
 // equal bytes.
 
-import { featureNames } from '../../dist/router/complexity/features.js';
+import { featureNames } from '../../dist/router/complexity/feature-names.js';
 import { forms } from '../../dist/router/complexity/form.js';
 import { columns, slots } from '../../dist/router/complexity/model.js';
 import { fieldOf } from './fields.mjs';
@@ -23,7 +23,7 @@ const shrinkRows = 20;
 const fieldRows = 40;
 /** A form with fewer rows than this learns from all rows alike. */
 const fewestOwn = 300;
-const poor = { ridge: 10, spread: 0.02, own: 1, others: 1, effort: 0, small: 0 };
+const poor = { ridge: 10, spread: 0.003, own: 1, others: 1, effort: 0, small: 0 };
 
 export function trainModel(rows, tuned = settings) {
   const rarity = rarityOf(rows);

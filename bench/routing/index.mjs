@@ -75,10 +75,14 @@ function crossed() {
 function withoutFamily() {
   const scores = new Float64Array(rows.length);
   for (const family of families) {
-    const isHeld = (row) => family.includes(row.source);
-    const questions = new Set(rows.filter(isHeld).map((row) => row.group));
-    const score = scorerOf(trainModel(rows.filter((row) => !questions.has(row.group))));
-    for (const [at, row] of rows.entries()) if (isHeld(row)) scores[at] = score(messages(row)).score;
+    for (let fold = 0; fold < foldCount; fold += 1) {
+      const isHeld = (row) => foldOf(row.group, seed, foldCount) === fold;
+      const seen = rows.filter((row) => !isHeld(row) && !family.includes(row.source));
+      const score = scorerOf(trainModel(seen));
+      for (const [at, row] of rows.entries()) {
+        if (isHeld(row) && family.includes(row.source)) scores[at] = score(messages(row)).score;
+      }
+    }
   }
   return scores;
 }

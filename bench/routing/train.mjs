@@ -2,7 +2,7 @@
 // `npm run build && node bench/routing/train.mjs --data FILE [--out FILE] [--without SOURCE,...] [--date YYYY-MM-DD]`
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { featureNames } from '../../dist/router/complexity/features.js';
+import { featureNames } from '../../dist/router/complexity/feature-names.js';
 import { columns } from '../../dist/router/complexity/model.js';
 import { describeRows, readRows } from './data.mjs';
 import { trainModel } from './fit.mjs';

@@ -1,56 +1,7 @@
+import { effortOf } from './effort.ts';
+import { shapeNames } from './feature-names.ts';
 import { classesOf, classNames } from './lexicon.ts';
 import { hashOf, kind, type Scan } from './scan.ts';
-
-/**
- * Numbers that describe a prompt. Counts go in as ln(1 + count): the step from one to two matters more than the step
- * from ten to eleven, and one huge count cannot outweigh all else.
- */
-const shapeNames = [
-  'characters', // the whole prompt, also what is not read
-  'words',
-  'sentences',
-  'lines',
-  'word_length', // mean characters
-  'long_words', // share of words with 9 letters or more
-  'sentence_length', // words per sentence
-  'repetition', // 1 - distinct words / words
-  'names', // capitalized words inside sentences
-  'capitals', // words in capitals only
-  'numbers',
-  'distinct_numbers',
-  'largest_number', // digits of it
-  'decimals',
-  'operators', // + * / = ^ < > | ~ and their Unicode kin
-  'latex', // \commands and $...$
-  'braces', // { } [ ] _ ;
-  'percent_signs',
-  'money_signs',
-  'quotes',
-  'parentheses',
-  'foreign', // share of characters beyond ASCII
-  'question_marks',
-  'blank', // ____
-  'code', // fences, indented lines, arrows
-  'list_items', // bullets and numbered lines
-  'options', // lettered lines
-  'option_words', // mean words of one
-  'option_spread', // longest less shortest
-  'option_numbers', // share of options with numbers
-  'stem_words', // words before the options
-  'stem_open', // the stem ends without a mark
-  'roman', // I, II, III as statements
-  'option_all', // all, none, both of the above
-  'option_repeats', // share of option words that the stem or another option has
-  'early_numbers', // share of the numbers in the first half
-  'last_question', // words of the last question
-  'effort', // steps that a word problem asks for: see effortOf
-] as const;
-
-export const featureNames: readonly string[] = [
-  ...shapeNames,
-  ...classNames.map((name) => `${name}_words`),
-  ...classNames.map((name) => `${name}_share`),
-];
 
 const index = Object.fromEntries(shapeNames.map((name, at) => [name, at])) as Record<
   (typeof shapeNames)[number],
@@ -313,30 +264,6 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
     into[classesFrom + bit] = log(count);
   }
   set('effort', effortOf(into));
-}
-
-/**
- * How many steps a word problem asks for, by judgement: quantities, changes, comparisons by multiples, conditions and
- * length, each divided by its usual spread. It is what the model leans on where it has seen few examples.
- */
-const effortWeights: readonly [string, number][] = [
-  ['words', 2.5],
-  ['distinct_numbers', 1.2],
-  ['operators', 1.2],
-  ['multiple_words', 2],
-  ['change_words', 0.8],
-  ['time_words', 0.8],
-  ['condition_words', 1],
-  ['rate_words', 0.6],
-];
-const effortAt = effortWeights.map(([name]) => featureNames.indexOf(name));
-
-function effortOf(features: Float64Array): number {
-  let effort = 0;
-  for (let at = 0; at < effortAt.length; at += 1) {
-    effort += (features[effortAt[at] ?? 0] ?? 0) * (effortWeights[at]?.[1] ?? 0);
-  }
-  return effort;
 }
 
 const allHash = hashOf('all');

@@ -1,4 +1,4 @@
-import { featureNames } from './features.ts';
+import { featureNames } from './feature-names.ts';
 
 /**
  * The forms of prompt that the model was trained on; each has a head of its own, because what makes a multiple choice

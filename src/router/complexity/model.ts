@@ -1,4 +1,4 @@
-import { featureNames } from './features.ts';
+import { featureNames } from './feature-names.ts';
 import type { Form } from './form.ts';
 import { forms } from './form.ts';
 import { kind, type Scan } from './scan.ts';

@@ -1,5 +1,5 @@
 import type { Complexity, Feature, Message, Scorer } from '../types.ts';
-import { featureNames } from './features.ts';
+import { featureNames } from './feature-names.ts';
 import { columnOf, featureTotal, type Model, wordsTotal } from './model.ts';
 import { chance } from './prior.ts';
 import { scoreByRules } from './rules.ts';

@@ -1,4 +1,5 @@
-import { describe, featureNames } from './features.ts';
+import { featureNames } from './feature-names.ts';
+import { describe } from './features.ts';
 import { type Form, formOf } from './form.ts';
 import { type Bag, columnOf, columnTotal, fillBag, type Model } from './model.ts';
 import { scanText } from './scan.ts';

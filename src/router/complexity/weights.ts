@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { AppError } from '../../errors.ts';
-import { featureNames } from './features.ts';
+import { featureNames } from './feature-names.ts';
 import { columns, type Model, slots } from './model.ts';
 
 const packed = z.object({ scale: z.array(z.number()), base64: z.base64() });
