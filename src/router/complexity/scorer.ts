@@ -47,7 +47,7 @@ function rate(model: Model, messages: readonly Message[]): Complexity {
   const small = bound(opinion.small);
   return {
     score: chance((opinion.gain - gainAtHalf) / gainPerStep),
-    suffices: { small, large: bound(small + opinion.gain) },
+    suffices: { small, large: bound(small + Math.max(0, opinion.gain)) },
     features,
     basis: 'trained',
     gain: opinion.gain,

@@ -20,7 +20,6 @@ export const weightsSchema = z.object({
   center: z.array(z.number()).length(featureNames.length),
   spread: z.array(z.number().positive()).length(featureNames.length),
 });
-export type WeightsFile = z.infer<typeof weightsSchema>;
 
 const shipped = new URL('../../../data/router-weights.json', import.meta.url);
 
