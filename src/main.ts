@@ -132,6 +132,21 @@ function parseVersion(text: string): number {
   throw new InvalidArgumentError('Give the number of a version; 0 is as shipped.');
 }
 
+  .command('score')
+  .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
+  .argument('[file]', 'JSONL file; stdin when left out')
+  .option('--per-dollar', 'rank by gain per extra dollar: saves most, closes the gap later')
+  .action(async (file: string | undefined, options: { perDollar?: boolean }) => {
+    const { scoreFile } = await import('./score-command.ts');
+    try {
+      await scoreFile(file, (text) => process.stdout.write(text), options);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      output.explain(`tandem: ${error.text}`);
+      process.exitCode = 2;
+    }
+  });
+
 function parseCount(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('Give a number from 1 to 999999.');

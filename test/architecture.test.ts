@@ -48,8 +48,19 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
   'calibrate-command': { may: ['clock', 'config', 'errors', 'money', 'router', 'tools', 'usage'] },
   main: {
-    may: ['errors', 'version', 'start', 'demo', 'doctor', 'token-command', 'audit-command', 'calibrate-command'],
+    may: [
+      'errors',
+      'version',
+      'start',
+      'demo',
+      'doctor',
+      'token-command',
+      'audit-command',
+      'calibrate-command',
+      'score-command',
+    ],
   },
+  'score-command': { may: ['errors', 'router'] },
 };
 
 /** Packages and globals that belong to one place. */

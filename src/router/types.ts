@@ -166,6 +166,10 @@ export interface Complexity {
   /** The same before a calibration by what was said of answers, where there is one. */
   predicted?: Suffices;
   features: readonly Feature[];
+  /** `prior`: the prompt is unlike all that the scorer was trained on, so rules and length judged it. */
+  basis?: 'trained' | 'prior';
+  /** Expected gain of the large model over the small one, as a share of answers; only when trained. */
+  gain?: number;
 }
 
 export interface Suffices {
