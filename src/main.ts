@@ -132,6 +132,7 @@ function parseVersion(text: string): number {
   throw new InvalidArgumentError('Give the number of a version; 0 is as shipped.');
 }
 
+program
   .command('score')
   .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
   .argument('[file]', 'JSONL file; stdin when left out')
