@@ -5,14 +5,16 @@ import { LambdaClient } from './lambda/client.ts';
 import { Fleet } from './lambda/fleet.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
+import { usdToNano } from './money.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
 import { calibrated } from './router/complexity/calibration.ts';
-import { scoreByRules } from './router/complexity/rules.ts';
+import { scoreByModel } from './router/complexity/scorer.ts';
 import { scorerId } from './router/complexity/scorer-id.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
+import { ShadowRunner } from './router/shadow.ts';
 import type { Sandbox } from './sandbox/index.ts';
 import type { ConnectionLimits, HttpServer } from './server/index.ts';
 import { Confirmations } from './tools/confirmation.ts';
@@ -24,6 +26,7 @@ import { Budget } from './usage/budget.ts';
 import { Calendar } from './usage/calendar.ts';
 import { CalibrationInUse } from './usage/calibration-in-use.ts';
 import { Calibrations } from './usage/calibrations.ts';
+import { recordComparison } from './usage/comparisons.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
@@ -79,9 +82,24 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   // As with tokens: people's time.
   const calibration = new CalibrationInUse(new Calibrations(database, systemClock), scorerId, systemClock, log);
   let observe: (report: AttemptReport) => void = () => undefined;
+  const source = { list: () => backends };
+  const { share, budgetUsdPerDay } = config.routing.shadow;
+  const shadow = new ShadowRunner({
+    share,
+    budgetNanoUsdPerDay: usdToNano(budgetUsdPerDay),
+    backends: source,
+    health,
+    ledger,
+    scorer: scorerId,
+    record: (comparison) => recordComparison(database, comparison),
+    clock,
+    log,
+    observe: (report) => observe(report),
+  });
   const router = new Router({
-    backends: { list: () => backends },
-    scorer: calibrated(scoreByRules, calibration),
+    backends: source,
+    shadow,
+    scorer: calibrated(scoreByModel, calibration),
     health,
     ledger,
     fallbacks: config.routing.fallbacks,
@@ -175,6 +193,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     },
     async close() {
       await fleet.close();
+      await shadow.close();
       await agent.destroy();
       await ledger.drain();
       await tokens.close();

@@ -1,7 +1,7 @@
 import type { Priority, Tier } from '../config/schema.ts';
 import { formatUsd, usdToNano } from '../money.ts';
 import { tokenCostNano } from '../usage/prices.ts';
-import { chance, logOdds } from './complexity/prior.ts';
+import { standing, suitabilityAt } from './complexity/suitability.ts';
 import {
   type BackendSnapshot,
   type Candidate,
@@ -12,11 +12,7 @@ import {
   type ModelRequest,
   type Snapshot,
   type Speed,
-  type Suffices,
 } from './types.ts';
-
-/** Where a tier stands between the small (0) and the large model (1) of which the scorer speaks. */
-const standing: Record<Tier, number> = { small: 0, medium: 0.375, large: 1 };
 
 /** What a good answer, and a second of waiting, are worth under a priority. Their ratio to prices is what decides. */
 const worthByPriority: Record<Priority, { answerNanoUsd: number; secondNanoUsd: number }> = {
@@ -153,7 +149,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
     snapshot.speeds.get(candidateName({ backend: backend.id, model: model.id })) ??
     assumedSpeed[backend.kind][model.tier];
   const seconds = speed.firstTokenMs / 1000 + outputTokens / speed.tokensPerSecond;
-  const suitability = suitabilityOf(model.tier, complexity.suffices);
+  const suitability = suitabilityAt(standing[model.tier], complexity.suffices);
   const predictedCostNanoUsd = costOf(outputTokens);
   const worstCostNanoUsd = costOf(maxTokens * request.choices);
   const spared = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
@@ -181,10 +177,6 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
       suitability * worth.answerNanoUsd - rankedCost - occupancy - seconds * worth.secondNanoUsd,
     ),
   };
-}
-
-function suitabilityOf(tier: Tier, { small, large }: Suffices): number {
-  return chance(logOdds(small) + standing[tier] * (logOdds(large) - logOdds(small)));
 }
 
 type Exclusion = { constraint: NonNullable<Candidate['constraint']>; reason: string };

@@ -9,6 +9,7 @@ import { reasonOf, wouldChange } from './explain.ts';
 import type { HealthBook } from './health.ts';
 import { Itinerary } from './itinerary.ts';
 import { isNamed, matchesBackend, route, type Sized } from './route.ts';
+import type { ShadowRunner } from './shadow.ts';
 import { estimatePromptTokens } from './tokens.ts';
 import {
   type Backend,
@@ -52,6 +53,8 @@ export interface RouterParts {
   ledger: Ledger;
   fallbacks: Snapshot['fallbacks'];
   onStreamLoss: StreamLoss;
+  /** Gets every answer that a caller has. */
+  shadow?: Pick<ShadowRunner, 'consider'> | undefined;
   /** Told of every attempt that was sent, when it is over. */
   observe?: ((report: AttemptReport) => void) | undefined;
 }
@@ -117,6 +120,7 @@ export class Router {
         ordinal: attempts.filter(({ sent }) => sent).length + 1,
         inputTokens: sized.inputTokens,
         score: sized.complexity.score,
+        predicted: sized.complexity.predicted ?? sized.complexity.suffices,
         firstByteMs: leg.hasOthers ? leftMs * shareWhileOthersWait : leftMs,
         leftMs,
         startedAt,
@@ -129,7 +133,7 @@ export class Router {
       if (result.report.sent) this.#parts.observe?.(result.report);
       const { error } = result.report;
       if (!error) {
-        return {
+        const answer = {
           requestId: request.id,
           text: result.text,
           body: result.body,
@@ -139,6 +143,8 @@ export class Router {
           latencyMs: Math.round(performance.now() - startedAt),
           settled: Promise.all(settled),
         };
+        this.#parts.shadow?.consider(request, answer);
+        return answer;
       }
       if (signal.aborted || endsRequest(error)) throw error;
       itinerary.failed(candidate, error, result.report.sent);
