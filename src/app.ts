@@ -9,12 +9,13 @@ import { usdToNano } from './money.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
-import { calibrated } from './router/complexity/calibration.ts';
+import { applyCalibration, calibrated } from './router/complexity/calibration.ts';
 import { scoreByModel } from './router/complexity/scorer.ts';
 import { scorerId } from './router/complexity/scorer-id.ts';
 import { HealthBook } from './router/health.ts';
 import { Router } from './router/router.ts';
 import { ShadowRunner } from './router/shadow.ts';
+import { Workload } from './router/workload.ts';
 import type { Sandbox } from './sandbox/index.ts';
 import type { ConnectionLimits, HttpServer } from './server/index.ts';
 import { Confirmations } from './tools/confirmation.ts';
@@ -30,6 +31,7 @@ import { recordComparison } from './usage/comparisons.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
 import { Ledger } from './usage/ledger.ts';
+import { recentPredictions } from './usage/observations.ts';
 import { Ratings } from './usage/ratings.ts';
 import { Reports } from './usage/report.ts';
 import { TokenBook } from './usage/tokens.ts';
@@ -96,8 +98,16 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     log,
     observe: (report) => observe(report),
   });
+  const workload = new Workload({
+    read: (limit) => recentPredictions(database.read, limit),
+    correct: (predicted) => applyCalibration(predicted, calibration.calibration),
+    serverlessShare: config.routing.serverlessShare,
+    clock,
+    log,
+  });
   const router = new Router({
     backends: source,
+    workload,
     shadow,
     scorer: calibrated(scoreByModel, calibration),
     health,
@@ -151,6 +161,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         calendar,
         clock,
         defaultPriority: config.routing.priority,
+        defaultQuality: config.routing.quality,
         endpointOf: (instance) => endpointOf(config, instance),
       },
       confirmations,

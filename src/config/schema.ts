@@ -120,6 +120,8 @@ export const fileSchema = block({
   dedicated: z.array(dedicated).default([]),
   routing: block({
     priority: z.enum(priorities).default('balanced'),
+    quality: z.number().min(0.5).max(1).optional(),
+    serverlessShare: z.number().min(0).max(1).optional(),
     fallbacks: z
       .record(
         z.string().regex(fallbackKey, { error: 'must be "backend/model", "backend/*" or "*"' }),

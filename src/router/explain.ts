@@ -1,20 +1,49 @@
 import { priorities } from '../config/schema.ts';
 import { formatUsd } from '../money.ts';
-import { sufficesAt } from './complexity/prior.ts';
+import { atScore } from './complexity/scorer.ts';
+import { neededRequests } from './goals.ts';
 import { complexFromScore, route, type Sized } from './route.ts';
-import { type Candidate, candidateName, type Decision, type Snapshot } from './types.ts';
+import { type Candidate, candidateName, type Decision, type QualityGoal, type Snapshot } from './types.ts';
 
 const scoreStep = 0.05;
 
 /** Why the first candidate is the first, in a sentence. */
-export function whyOf({ asked, complexity, priority, candidates: [chosen] }: Decision): string {
+export function whyOf(decision: Decision): string {
+  const {
+    asked,
+    complexity,
+    candidates: [chosen],
+  } = decision;
   if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
   const score = `score ${complexity.score.toFixed(2)}`;
   if (asked.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
   const kind =
     complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
   const among = asked.backend === 'auto' ? '' : ` among ${asked.backend}`;
-  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${priority}${among}: ${reasonOf(chosen)}.`;
+  const why = `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is ${meritOf(decision)}${among}: ${reasonOf(chosen)}.`;
+  return decision.quality ? `${why} ${qualityText(decision.quality)}` : why;
+}
+
+function meritOf({ priority, quality, dedicatedFromScore, complexity }: Decision): string {
+  if (dedicatedFromScore !== null) {
+    const side = complexity.score < dedicatedFromScore ? 'below' : 'from';
+    return `first ${side} score ${dedicatedFromScore.toFixed(2)}, which keeps the share of serverless answers`;
+  }
+  const isReached = quality !== null && quality.answerNanoUsd !== null;
+  return `the best value for ${isReached ? `quality ${quality.asked}` : `priority ${priority}`}`;
+}
+
+/** What a wish for quality comes to, with the saving and what both were measured at. */
+function qualityText({ asked, requests, answerNanoUsd, expected, saving }: QualityGoal): string {
+  if (answerNanoUsd === null || expected === null) {
+    return `Quality ${asked} was not aimed at: ${requests} answered requests are too few to tell what it takes (${neededRequests} needed).`;
+  }
+  const saved = saving === null ? '' : ` at ${percent(saving)} less cost`;
+  return `Over the last ${requests} requests this reaches ${percent(expected)} of the strongest models' quality, as predicted,${saved}.`;
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`;
 }
 
 /** What speaks for a candidate, or against it. */
@@ -35,9 +64,10 @@ export function reasonOf({ constraint, note, spared, ...candidate }: Candidate):
 export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision): string[] {
   const current = choiceOf(decision);
   const changes: string[] = [];
+  const byPriority = { ...snapshot, quality: undefined };
   for (const priority of priorities) {
-    if (priority === sized.request.priority) continue;
-    const choice = choiceOf(route({ ...sized, request: { ...sized.request, priority } }, snapshot));
+    if (priority === sized.request.priority && snapshot.quality === undefined) continue;
+    const choice = choiceOf(route({ ...sized, request: { ...sized.request, priority } }, byPriority));
     if (choice !== current && choice) changes.push(`priority ${priority} -> ${choice}`);
   }
   const { score } = sized.complexity;
@@ -47,9 +77,7 @@ export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision
       other >= 0 && other <= 1;
       other = round(other + direction * scoreStep)
     ) {
-      const choice = choiceOf(
-        route({ ...sized, complexity: { score: other, suffices: sufficesAt(other), features: [] } }, snapshot),
-      );
+      const choice = choiceOf(route({ ...sized, complexity: atScore(sized.complexity, other) }, snapshot));
       if (choice === current || !choice) continue;
       changes.push(`score ${direction > 0 ? 'from' : 'down to'} ${other.toFixed(2)} -> ${choice}`);
       break;

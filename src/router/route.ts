@@ -1,3 +1,4 @@
+import type { BackendKind } from '../config/index.ts';
 import type { Priority, Tier } from '../config/schema.ts';
 import { formatUsd, usdToNano } from '../money.ts';
 import { tokenCostNano } from '../usage/prices.ts';
@@ -78,15 +79,20 @@ export function route(sized: Sized, snapshot: Snapshot): Decision {
     backends.flatMap((backend) =>
       modelsFor(backend, asked.request).map((model) => rate(backend, model, asked, snapshot, expected)),
     );
-  const asked = rated(sized).sort((one, other) => other.valueNanoUsd - one.valueNanoUsd);
+  const first = kindFirst(sized, snapshot);
+  const asked = rated(sized).sort(
+    (one, other) => Number(other.kind === first) - Number(one.kind === first) || other.valueNanoUsd - one.valueNanoUsd,
+  );
   const spares = sparesFor(asked, sized, snapshot).flatMap((spare) => rated(spare));
   const ranked = [...asked, ...spares].sort((one, other) => verdictRank(one) - verdictRank(other));
-  const [first] = ranked;
-  if (first && first.verdict !== 'excluded') first.verdict = 'chosen';
+  const [best] = ranked;
+  if (best && best.verdict !== 'excluded') best.verdict = 'chosen';
   return {
     asked: { backend: request.backend, model: request.model },
     complexity,
     priority: request.priority,
+    quality: snapshot.quality ?? null,
+    dedicatedFromScore: snapshot.dedicatedFromScore ?? null,
     inputTokens,
     expectedOutputTokens: expected,
     candidates: ranked,
@@ -126,6 +132,18 @@ function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Sna
     .map((name) => ({ ...sized, request: { ...sized.request, backend: 'auto', model: name } }));
 }
 
+/** With a share of serverless answers to keep, who comes first; null: whoever is worth more. */
+function kindFirst({ request, complexity }: Sized, { dedicatedFromScore }: Snapshot): BackendKind | null {
+  const isFree = request.backend === 'auto' && request.model === undefined && sparing.includes(request.priority);
+  if (dedicatedFromScore === undefined || !isFree) return null;
+  return complexity.score < dedicatedFromScore ? 'serverless' : 'dedicated';
+}
+
+function worthOf(priority: Priority, { quality }: Snapshot): { answerNanoUsd: number; secondNanoUsd: number } {
+  if (quality === undefined || quality.answerNanoUsd === null) return worthByPriority[priority];
+  return { ...worthByPriority.balanced, answerNanoUsd: quality.answerNanoUsd };
+}
+
 export function matchesBackend(backend: { id: string; kind: string }, wanted: string): boolean {
   return wanted === 'auto' || wanted === backend.kind || wanted === backend.id;
 }
@@ -155,7 +173,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const spared = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
   const occupancy = spared ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
-  const worth = worthByPriority[request.priority];
+  const worth = worthOf(request.priority, snapshot);
 
   const excluded = exclusion(backend, model, sized, room, maxTokens, worstCostNanoUsd, snapshot.budgetLeftNanoUsd);
   return {

@@ -21,6 +21,7 @@ import {
   type Scorer,
   type Snapshot,
 } from './types.ts';
+import type { Workload } from './workload.ts';
 
 /** With other candidates left, one may use at most this share of the time that remains. */
 const shareWhileOthersWait = 0.5;
@@ -53,6 +54,8 @@ export interface RouterParts {
   ledger: Ledger;
   fallbacks: Snapshot['fallbacks'];
   onStreamLoss: StreamLoss;
+  /** What the requests of late say about how to reach a quality or a share. */
+  workload?: Pick<Workload, 'goals'> | undefined;
   /** Gets every answer that a caller has. */
   shadow?: Pick<ShadowRunner, 'consider'> | undefined;
   /** Told of every attempt that was sent, when it is over. */
@@ -166,25 +169,25 @@ export class Router {
     if (due.length > 0) await waitFor(due, signal);
     requireModel(backends, request);
     const left = this.#parts.ledger.leftNanoUsd();
-    return {
-      sized: {
-        request,
-        complexity: this.#parts.scorer(request.messages),
-        inputTokens: estimatePromptTokens(request.messages, request.definitions),
-      },
-      snapshot: {
-        backends: backends.map((backend) => ({
-          id: backend.id,
-          kind: backend.kind,
-          unusable: backend.unusable,
-          health: this.#parts.health.of(backend.id),
-          models: backend.models(),
-        })),
-        speeds: this.#parts.health.speeds(),
-        fallbacks: this.#parts.fallbacks,
-        budgetLeftNanoUsd: typeof left === 'number' ? left : await left,
-      },
+    const sized = {
+      request,
+      complexity: this.#parts.scorer(request.messages),
+      inputTokens: estimatePromptTokens(request.messages, request.definitions),
     };
+    const snapshot = {
+      backends: backends.map((backend) => ({
+        id: backend.id,
+        kind: backend.kind,
+        unusable: backend.unusable,
+        health: this.#parts.health.of(backend.id),
+        models: backend.models(),
+      })),
+      speeds: this.#parts.health.speeds(),
+      fallbacks: this.#parts.fallbacks,
+      budgetLeftNanoUsd: typeof left === 'number' ? left : await left,
+    };
+    const aimed = this.#parts.workload?.goals(request.quality, snapshot) ?? snapshot;
+    return { sized, snapshot: aimed instanceof Promise ? await aimed : aimed };
   }
 
   #backend(id: string): Backend {

@@ -97,6 +97,8 @@ export interface ModelRequest {
   /** Tool definitions and schemas: counted, not scored. */
   definitions?: string | undefined;
   priority: Priority;
+  /** In place of a priority: the share of the strongest models' quality that is to be reached at least cost, 0..1. */
+  quality?: number | undefined;
   /** `auto`, `serverless`, `dedicated` or a backend's id. */
   backend: string;
   /** A model id, or `backend/model`. */
@@ -149,6 +151,23 @@ export interface Snapshot {
   fallbacks: Readonly<Record<string, readonly string[]>>;
   /** What the budget has left for one more call. */
   budgetLeftNanoUsd: number;
+  /** How the quality that was asked for is reached. */
+  quality?: QualityGoal | undefined;
+  /** With a share of serverless answers to keep: from this score on dedicated ones come first, below it serverless. */
+  dedicatedFromScore?: number | undefined;
+}
+
+/** A share of the strongest models' quality, and what reaches it on the requests of late. */
+export interface QualityGoal {
+  asked: number;
+  /** How many requests it was worked out from. */
+  requests: number;
+  /** What a good answer has to be worth; null: there are too few requests to tell. */
+  answerNanoUsd: number | null;
+  /** The share that these requests would have reached, as the scorer predicts. */
+  expected: number | null;
+  /** Cost saved against always asking the strongest, 0..1; null: that costs nothing, or is not known. */
+  saving: number | null;
 }
 
 export interface Feature {
@@ -211,6 +230,8 @@ export interface Decision {
   asked: { backend: string; model: string | undefined };
   complexity: Complexity;
   priority: Priority;
+  quality: QualityGoal | null;
+  dedicatedFromScore: number | null;
   inputTokens: number;
   expectedOutputTokens: number;
   /** Ranked: those that will be tried, in order, then the excluded ones. */

@@ -79,6 +79,7 @@ async function answer(parts: GatewayParts, operation: Operation, http: FastifyRe
       text,
       principal: principalOf(http),
       defaultPriority: parts.config.routing.priority,
+      defaultQuality: parts.config.routing.quality,
       timeLimitMs: parts.config.server.requestTimeoutMs,
     });
     if (request.stream) stream = new ClientStream(reply, wantsUsage, parts.unreadMs, parts.config.redactor);

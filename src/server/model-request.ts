@@ -19,6 +19,7 @@ export interface GatewayCall {
   text: string;
   principal: Principal;
   defaultPriority: Priority;
+  defaultQuality: number | undefined;
   timeLimitMs: number;
 }
 
@@ -32,7 +33,7 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
   const stream = flag(fields, 'stream') && call.operation !== 'embeddings';
   const options = isRecord(fields.stream_options) ? fields.stream_options : {};
   const streamOptions = stream ? withUsage(json) : '';
-  const { backend, model, priority } = parseModelName(requireModel(fields));
+  const { backend, model, priority, quality } = parseModelName(requireModel(fields));
   const request: ModelRequest = {
     id: call.id,
     operation: call.operation,
@@ -40,6 +41,7 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
     messages: messagesOf(call.operation, fields),
     definitions: definitionsOf(json),
     priority: priority ?? call.defaultPriority,
+    quality: quality ?? (priority === undefined ? call.defaultQuality : undefined),
     backend,
     model,
     maxTokens: call.operation === 'embeddings' ? 0 : maxTokensOf(fields),

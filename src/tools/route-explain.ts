@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
 import { reasonOf, whyOf } from '../router/explain.ts';
+import type { Feature } from '../router/types.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
@@ -16,6 +17,8 @@ export const routeExplain = defineTool({
   input: z.strictObject(promptInput),
   output: z.object({
     score: z.number(),
+    basis: z.enum(['trained', 'prior']),
+    suffices: z.object({ small: z.number(), large: z.number() }),
     features: z.array(z.looseObject({})),
     why: z.string(),
     input_tokens: z.int(),
@@ -23,15 +26,25 @@ export const routeExplain = defineTool({
     order: z.array(z.string()),
     candidates: z.array(z.looseObject({})),
     would_change: z.array(z.string()),
+    quality: z.looseObject({}).optional(),
   }),
   async handler(input, context) {
     const { decision, wouldChange } = await context.router.explain(toModelRequest(input, context), context.signal);
     const detailed = input.response_format === 'detailed';
+    const { complexity } = decision;
     return {
-      score: decision.complexity.score,
-      features: decision.complexity.features
-        .filter((feature) => detailed || feature.contribution !== 0)
-        .map((feature) => ({ ...feature })),
+      score: rounded(complexity.score),
+      basis: complexity.basis ?? 'prior',
+      suffices: { small: rounded(complexity.suffices.small), large: rounded(complexity.suffices.large) },
+      features: strongest(complexity.features, detailed),
+      ...(decision.quality && {
+        quality: {
+          asked: decision.quality.asked,
+          expected: decision.quality.expected,
+          saving: decision.quality.saving,
+          requests: decision.quality.requests,
+        },
+      }),
       why: whyOf(decision),
       input_tokens: decision.inputTokens,
       expected_output_tokens: decision.expectedOutputTokens,
@@ -87,7 +100,7 @@ export const routeExplain = defineTool({
         : '- nothing within reach';
     return [
       output.why,
-      `Score ${output.score} (${moved || 'no feature moved it'}); about ${output.input_tokens} tokens in, ${output.expected_output_tokens} out. Order: ${output.order.join(', ') || 'none'}.`,
+      `Score ${output.score} (${moved || 'no feature moved it'}). ${basisText[output.basis]}, a small model suffices with a chance of ${output.suffices.small}, a large one of ${output.suffices.large}; about ${output.input_tokens} tokens in, ${output.expected_output_tokens} out. Order: ${output.order.join(', ') || 'none'}.`,
       '',
       table(['candidate', 'verdict', 'cost', 'latency', 'suits', 'reason'], rows),
       ...(details.length > 0
@@ -98,6 +111,28 @@ export const routeExplain = defineTool({
     ].join('\n');
   },
 });
+
+const basisText = {
+  trained: 'As learned from public results',
+  prior: 'By rules and length, for the prompt is unlike what was learned from',
+};
+
+const mostFeatures = 8;
+
+/** What moved the score most, the strongest first; everything that was looked at, where details are asked for. */
+function strongest(features: readonly Feature[], all: boolean) {
+  const sorted = features.toSorted((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
+  const moving = sorted.filter(({ contribution }) => contribution !== 0);
+  return (all ? sorted : moving.slice(0, mostFeatures)).map(({ name, value, contribution }) => ({
+    name,
+    value: rounded(value),
+    contribution: rounded(contribution),
+  }));
+}
+
+function rounded(value: number): number {
+  return Math.round(value * 1_000) / 1_000;
+}
 
 function priceOrigin({ kind, price_source: source, price_as_of: asOf }: Record<string, unknown>): string {
   if (kind === 'dedicated') return 'its minutes';

@@ -27,6 +27,7 @@ export interface ToolContext {
   readonly calendar: Calendar;
   readonly clock: Clock;
   readonly defaultPriority: Priority;
+  readonly defaultQuality: number | undefined;
   /** The model server that runs on a machine, by its name or address; null when none is configured. */
   endpointOf(instance: { name: string; ip: string | null }): string | null;
   /** Asks the person, or hands out a token and waits for the second call. */

@@ -60,6 +60,8 @@ export const emptyDecision: Decision = {
   asked: { backend: 'auto', model: undefined },
   complexity: { score: 0, suffices: { small: 1, large: 1 }, features: [] },
   priority: 'balanced',
+  quality: null,
+  dedicatedFromScore: null,
   inputTokens: 1,
   expectedOutputTokens: 1,
   candidates: [],

@@ -1,7 +1,7 @@
 import type { Complexity, Feature, Message, Scorer } from '../types.ts';
 import { featureNames } from './feature-names.ts';
 import { columnOf, featureTotal, type Model, wordsTotal } from './model.ts';
-import { chance } from './prior.ts';
+import { chance, logOdds, sufficesAt } from './prior.ts';
 import { scoreByRules } from './rules.ts';
 import { opinionOf } from './trained.ts';
 import { viewOf } from './view.ts';
@@ -64,4 +64,12 @@ function rateByPrior(messages: readonly Message[], characters: number): Complexi
 /** Nothing is certain. */
 function bound(probability: number): number {
   return Math.min(0.99, Math.max(0.01, probability));
+}
+
+/** The same prompt, had it scored otherwise: to say what would lead to another choice. */
+export function atScore(complexity: Complexity, score: number): Complexity {
+  if (complexity.basis !== 'trained') return { ...complexity, score, suffices: sufficesAt(score) };
+  const gain = gainAtHalf + gainPerStep * logOdds(score);
+  const { large } = complexity.suffices;
+  return { ...complexity, score, suffices: { small: bound(large - Math.max(0, gain)), large } };
 }
