@@ -69,16 +69,15 @@ export function describe(scan: Scan, characters: number, into: Float64Array): vo
     const atLineStart = lineStart;
     lineStart = false;
     if (what === kind.word || what === kind.capitalized) {
-      if (atLineStart && size === 1 && what === kind.capitalized && opensOption(scan, at, options)) {
+      const opened = atLineStart && size === 1 && what === kind.capitalized ? optionOpened(scan, at, options) : 0;
+      if (opened > 0) {
         if (stemWords < 0) {
           stemWords = words;
           stemEnd = at;
         }
-        if (options < 26) {
-          optionLengths[options] = 0;
-          optionNumbers[options] = 0;
-        }
-        options += 1;
+        optionLengths.fill(0, options, opened);
+        optionNumbers.fill(0, options, opened);
+        options = opened;
         at += 1;
         sentenceWords = 0;
         continue;
@@ -276,9 +275,13 @@ function share(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }
 
-/** `A.`, `A)` or `(A)`-less letters in the order of the alphabet at the start of a line. */
-function opensOption(scan: Scan, at: number, options: number): boolean {
-  return scan.text.charCodeAt(scan.starts[at] ?? 0) === 65 + options && isSign(scan, at + 1, 46, 41);
+/**
+ * Which option begins here, from 1; 0: none. `A.` or `A)` at the start of a line, in the order of the alphabet; a typo
+ * may have eaten the one before.
+ */
+function optionOpened(scan: Scan, at: number, options: number): number {
+  const letter = scan.text.charCodeAt(scan.starts[at] ?? 0) - 64;
+  return (letter === options + 1 || letter === options + 2) && isSign(scan, at + 1, 46, 41) ? letter : 0;
 }
 
 function isSign({ kinds, values }: Scan, at: number, one: number, other: number): boolean {

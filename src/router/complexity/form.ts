@@ -16,6 +16,7 @@ const operators = featureNames.indexOf('operators');
 const code = featureNames.indexOf('code');
 const questions = featureNames.indexOf('question_marks');
 const calculates = featureNames.indexOf('calculate_words');
+const quantities = featureNames.indexOf('quantity_question_words');
 const foreign = featureNames.indexOf('foreign');
 
 const oneMore = Math.log(2);
@@ -27,8 +28,7 @@ export function formOf(features: Float64Array): Form | null {
   if (of(options) >= 2) return of(options) <= 5 ? 'few_choices' : 'many_choices';
   if (of(code) > oneMore) return null;
   if (of(latex) > oneMore || (of(operators) > Math.log(3) && of(calculates) > 0)) return 'formula';
-  // Two quantities or more, and a question: what word problems have in common.
-  if (of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 && of(questions) + of(calculates) > 0)
-    return 'story';
-  return null;
+  // Two quantities or more, and a question, by its mark or by its words: what word problems have in common.
+  const asks = of(questions) + of(calculates) + of(quantities) > 0;
+  return asks && of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 ? 'story' : null;
 }
