@@ -36,14 +36,14 @@ describe('health of backends', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
     expect(book.of('a').usable).toBe(true);
-    book.admit('a');
+    book.admit('a', null);
     expect(book.of('a')).toMatchObject({ usable: false });
   });
 
   it('closes when the probe succeeds', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.admit('a');
+    book.admit('a', null);
     book.succeeded('a', 'a/m', null);
     expect(book.of('a')).toEqual({ usable: true, reason: null });
   });
@@ -53,7 +53,7 @@ describe('health of backends', () => {
     for (let probe = 0; probe < 6; probe += 1) {
       clock.advance(20_001);
       expect(book.of('a').usable).toBe(true);
-      book.admit('a');
+      book.admit('a', null);
       book.failed('a', broken);
       expect(book.of('a').usable).toBe(false);
     }
@@ -62,7 +62,7 @@ describe('health of backends', () => {
   it('lets the next probe through when a probe was cancelled', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.admit('a');
+    book.admit('a', null);
     book.ended('a');
     expect(book.of('a').usable).toBe(true);
   });
@@ -84,9 +84,9 @@ describe('health of backends', () => {
     book.failed('a', broken);
     expect(book.of('a').usable).toBe(false);
     clock.advance(6_000);
-    expect(book.admit('a')).toMatchObject({ code: 'rate_limited', retryAfterMs: 1_000 });
+    expect(book.admit('a', null)).toMatchObject({ code: 'rate_limited', retryAfterMs: 1_000 });
     clock.advance(1_000);
-    expect(book.admit('a')).toBeNull();
+    expect(book.admit('a', null)).toBeNull();
   });
 
   it('takes a Retry-After of years for a slip', () => {
@@ -99,12 +99,12 @@ describe('health of backends', () => {
 
   it('lets one call a second through while a backend is down', () => {
     const { clock, book } = openBreaker();
-    expect(book.admit('a')).toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 1_000 });
+    expect(book.admit('a', null)).toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 1_000 });
     clock.advance(1_000);
-    expect(book.admit('a')).toBeNull();
-    expect(book.admit('a')).not.toBeNull();
+    expect(book.admit('a', null)).toBeNull();
+    expect(book.admit('a', null)).not.toBeNull();
     book.failed('a', broken);
-    expect(book.admit('a')).not.toBeNull();
+    expect(book.admit('a', null)).not.toBeNull();
   });
 
   it('rests a backend whose key was refused', () => {
