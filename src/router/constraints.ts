@@ -81,8 +81,10 @@ function mayTake({ supports }: Pick<Model, 'supports'>, need: Capability): boole
   return supports?.includes(need) ?? true;
 }
 
+const lists = new Intl.ListFormat('en-GB', { type: 'conjunction' });
+
 function listWords(needs: readonly Capability[]): string {
-  return needs.map((need) => words[need]).join(' and ');
+  return lists.format(needs.map((need) => words[need]));
 }
 
 /** The candidates to try, in order; or the error that says why there are none. */
