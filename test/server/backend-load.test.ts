@@ -94,6 +94,28 @@ describe('maxConcurrentRequests of a backend', () => {
     expect([most(), upstream.requests.length]).toEqual([3, 3]);
   });
 
+  it('holds also for those who come there because another backend failed them', async () => {
+    const slow = await holdingUpstream();
+    const { upstream, held, most } = await holdingUpstream();
+    const gateway = await startGateway({
+      backends: [
+        { id: 'first', models: ['a-8b'], baseUrl: slow.upstream.url, price: [0.1, 0.1], maxRetries: 0 },
+        { id: 'second', models: ['b-8b'], baseUrl: upstream.url, price: [5, 5], maxConcurrentRequests: 1 },
+      ],
+    });
+    slow.upstream.handle = async ({ response }) => {
+      await waitFor(() => held.length === 1, 'another call at the second');
+      sendJson(response, 500, openAiError('broken'));
+    };
+    const failing = gateway.chat({ model: 'auto:low_cost' });
+    await waitFor(() => slow.upstream.requests.length === 1, 'the call at the first');
+    const working = gateway.chat({ model: 'second/b-8b' });
+    expect((await failing).status).toBe(502);
+    releaseAll(held);
+    expect((await working).status).toBe(200);
+    expect([most(), upstream.requests.length]).toEqual([1, 1]);
+  });
+
   it('is said by route_explain, and by complete', async () => {
     const { upstream, held } = await holdingUpstream();
     const world = await startWorld({
