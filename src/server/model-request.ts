@@ -164,14 +164,12 @@ function plainText(name: string, value: unknown, depth = 0): string {
 
 /** What a model has to take besides text, as far as the request says it plainly. */
 function needsOf({ tools, functions, response_format: format }: JsonText['fields'], messages: readonly Message[]) {
-  const needed: Record<Capability, boolean> = {
-    tools: isFilled(tools) || isFilled(functions),
-    json_schema: isRecord(format) && format.type === 'json_schema',
-    images: messages.some(hasImage),
-  };
-  return needed.tools || needed.json_schema || needed.images
-    ? capabilities.filter((capability) => needed[capability])
-    : needsNothing;
+  const hasTools = isFilled(tools) || isFilled(functions);
+  const hasSchema = isRecord(format) && format.type === 'json_schema';
+  const hasImages = messages.some(hasImage);
+  if (!hasTools && !hasSchema && !hasImages) return needsNothing;
+  const needed: Record<Capability, boolean> = { tools: hasTools, json_schema: hasSchema, images: hasImages };
+  return capabilities.filter((capability) => needed[capability]);
 }
 
 function isFilled(list: unknown): boolean {

@@ -79,6 +79,14 @@ describe('privacy', () => {
     expect(refusal(sizedAs(), snapshotOf([mystery], closed)).next).toContain('under dedicated in tandem.yaml');
   });
 
+  it('does not stand before what can be mended at the backends that may have the prompt', () => {
+    const small = backendOf('box', [modelOf('s', { contextWindowTokens: 256 })], { kind: 'dedicated' });
+    expect(refusal(sizedAs({}, 1_000), snapshotOf([mystery, small], closed)).code).toBe('context_too_long');
+    const deaf = backendOf('box', [modelOf('s', { supports: [] })], { kind: 'dedicated' });
+    const error = refusal(sizedAs({ needs: ['images'] }), snapshotOf([eyes, deaf], closed));
+    expect(error.next).toMatch(/^No model is known to take images/);
+  });
+
   it('stands before every other reason, so that no exception for another one opens it', () => {
     fc.assert(
       fc.property(
