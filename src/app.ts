@@ -113,6 +113,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     health,
     ledger,
     fallbacks: config.routing.fallbacks,
+    privacy: config.routing.privacy,
     onStreamLoss: config.routing.onStreamLoss,
     observe: (report) => observe(report),
   });

@@ -242,10 +242,13 @@ function snapshotOf(config: Config, recent: readonly Prediction[]): Snapshot {
       kind,
       unusable: null,
       health: { usable: true, reason: null },
+      callsUnderWay: 0,
+      maxConcurrentRequests: null,
       models: firstOf(modelsBeforehand({ preset, models }), () => modelsSeen(id, recent)),
     })),
     speeds: new Map(),
     fallbacks: {},
+    privacy: config.routing.privacy,
     budgetLeftNanoUsd: Number.MAX_SAFE_INTEGER,
   };
 }
@@ -253,7 +256,7 @@ function snapshotOf(config: Config, recent: readonly Prediction[]): Snapshot {
 function modelsSeen(id: string, recent: readonly Prediction[]): Model[] {
   const names = new Set(recent.filter(({ backend }) => backend === id).map(({ model }) => model));
   return discoveredModels(
-    [...names].map((name) => ({ id: name, contextWindowTokens: null })),
+    [...names].map((name) => ({ id: name, contextWindowTokens: null, supports: null })),
     [],
   );
 }

@@ -75,6 +75,14 @@ async function checkServices(config: Config, say: Say): Promise<void> {
         `Set a provider key (presets: ${presetIds.join(', ')}) or name backends in tandem.yaml.`,
       );
     }
+    const hasDedicated = app.backends.some(({ kind }) => kind === 'dedicated');
+    if (app.backends.length > 0 && !hasDedicated && config.routing.privacy === 'dedicated_only') {
+      say(
+        'problem',
+        'Models: no prompt may go to any backend that is configured (routing.privacy: dedicated_only)',
+        'Name a model server of yours under dedicated in tandem.yaml.',
+      );
+    }
     for (const [index, backend] of app.backends.entries()) {
       const where = `Backend ${backend.id} (${config.backends[index]?.baseUrl})`;
       if (backend.unusable) {

@@ -137,6 +137,21 @@ buget: 5
     }
   });
 
+  it('reads what models take, how many calls a backend gets, and where prompts may go', () => {
+    const yaml = `
+dedicated: [{id: box, baseUrl: http://127.0.0.1:9/v1, maxConcurrentRequests: 4, models: [{id: m, supports: [tools]}]}]
+routing: {privacy: dedicated_only}
+`;
+    const { backends, routing } = load(yaml);
+    expect(backends).toMatchObject([{ maxConcurrentRequests: 4, models: [{ supports: ['tools'] }] }]);
+    expect(routing.privacy).toBe('dedicated_only');
+    expect(load(null).routing.privacy).toBe('any');
+    const wrong = yaml.replace('4', '0').replace('[tools]', '[sight]').replace('dedicated_only', 'private');
+    expect(problems(wrong)).toMatch(
+      /maxConcurrentRequests: .*\n.*supports\[0\]: .*"json_schema".*\n.*privacy: .*"any"/,
+    );
+  });
+
   it('names ids that are used twice', () => {
     expect(problems('serverless: [{id: a, preset: groq}]\ndedicated: [{id: a, baseUrl: "http://x/v1"}]')).toContain(
       'dedicated[0].id: "a" is used twice',

@@ -32,6 +32,8 @@ export interface BackendConfig {
   idleTimeoutMs: number;
   /** How often a call that failed on its side is repeated there before another candidate gets it. */
   maxRetries: number;
+  /** How many calls it gets at once; null: any number. */
+  maxConcurrentRequests: number | null;
   /** How it continues an answer that was begun elsewhere; null: not known that it can. */
   prefill: Prefill | null;
   /** `null`: ask the server (`GET /v1/models`). */
@@ -214,6 +216,7 @@ function common(entry: Entry, keyEnv: string | undefined, env: Environment, reda
     firstTokenTimeoutMs: entry.firstTokenTimeoutMs ?? defaultFirstTokenTimeoutMs,
     idleTimeoutMs: entry.idleTimeoutMs ?? defaultIdleTimeoutMs,
     maxRetries: entry.maxRetries ?? 1,
+    maxConcurrentRequests: entry.maxConcurrentRequests ?? null,
     prefill: entry.prefill ?? null,
     models: entry.models ?? null,
   };

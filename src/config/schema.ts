@@ -17,6 +17,14 @@ export type Tier = (typeof tiers)[number];
 export const prefills = ['assistant', 'vllm'] as const;
 export type Prefill = (typeof prefills)[number];
 
+/** What a model may take besides text. */
+export const capabilities = ['tools', 'json_schema', 'images'] as const;
+export type Capability = (typeof capabilities)[number];
+
+/** Where prompts may go. */
+export const privacies = ['any', 'dedicated_only'] as const;
+export type Privacy = (typeof privacies)[number];
+
 /** What happens when a stream breaks off after its first token was passed on. */
 export const streamLosses = ['resume', 'error'] as const;
 export type StreamLoss = (typeof streamLosses)[number];
@@ -69,6 +77,7 @@ const model = block({
   contextWindow: z.int().min(256).optional(),
   maxOutputTokens: z.int().min(1).optional(),
   auto: z.boolean().optional(),
+  supports: z.array(z.enum(capabilities)).optional(),
   price: block({
     inputUsdPerMTok: usdPerMTok,
     outputUsdPerMTok: usdPerMTok,
@@ -88,6 +97,7 @@ const modelServer = {
   firstTokenTimeoutMs: milliseconds.optional(),
   idleTimeoutMs: milliseconds.optional(),
   maxRetries: z.int().min(0).max(5).optional(),
+  maxConcurrentRequests: z.int().min(1).max(100_000).optional(),
   prefill: z.enum(prefills).optional(),
 };
 
@@ -122,6 +132,7 @@ export const fileSchema = block({
     priority: z.enum(priorities).default('balanced'),
     quality: z.number().min(0.5).max(1).optional(),
     serverlessShare: z.number().min(0).max(1).optional(),
+    privacy: z.enum(privacies).default('any'),
     fallbacks: z
       .record(
         z.string().regex(fallbackKey, { error: 'must be "backend/model", "backend/*" or "*"' }),

@@ -72,8 +72,17 @@ export async function runAttempt(
   plan: AttemptPlan,
 ): Promise<AttemptResult> {
   const { candidate } = plan;
-  const refusal = parts.health.admit(candidate.backend);
+  const refusal = parts.health.admit(candidate.backend, plan.backend.maxConcurrentRequests);
   if (refusal) return notSent(candidate, refusal);
+  try {
+    return await runAdmitted(parts, plan);
+  } finally {
+    parts.health.leave(candidate.backend);
+  }
+}
+
+async function runAdmitted(parts: { ledger: Ledger; health: HealthBook }, plan: AttemptPlan): Promise<AttemptResult> {
+  const { candidate } = plan;
   const id = await open(parts, plan);
   if (id instanceof AppError) return notSent(candidate, id);
   const answer = await listen(plan);

@@ -1,6 +1,6 @@
 import type { Prediction } from '../usage/observations.ts';
 import { route, type Sized } from './route.ts';
-import { candidateName, type QualityGoal, type Snapshot, type Suffices } from './types.ts';
+import { candidateName, needsNothing, type QualityGoal, type Snapshot, type Suffices } from './types.ts';
 
 /** Fewer recent requests than this say too little about those to come. */
 export const neededRequests = 50;
@@ -46,7 +46,7 @@ interface Option {
 /** Who could answer it, each with what its answer is likely to be worth and what it costs. */
 function optionsFor({ score, suffices, inputTokens }: PastRequest, snapshot: Snapshot): Option[] {
   const sized: Sized = {
-    request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1 },
+    request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, needs: needsNothing },
     complexity: { score, suffices, features: [] },
     inputTokens: inputTokens ?? 0,
   };

@@ -31,11 +31,18 @@ interface Breaker {
   restUntilMs: number;
 }
 
-/** What the last calls taught: a circuit breaker per backend, speeds per candidate. One per process, in memory. */
+/** When a place at a full backend may be free again: what a full Tandem says of itself. */
+export const fullRetryAfterMs = 1_000;
+
+/**
+ * What the last calls taught: a circuit breaker per backend, speeds per candidate; and how many calls are under way.
+ * One per process, in memory.
+ */
 export class HealthBook {
   readonly #clock: Clock;
   readonly #breakers = new Map<string, Breaker>();
   readonly #speeds = new Map<string, Speed>();
+  readonly #underWay = new Map<string, number>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -56,13 +63,42 @@ export class HealthBook {
     return this.#speeds;
   }
 
+  /** Calls that were admitted and have not left. */
+  underWay(backend: string): number {
+    return this.#underWay.get(backend) ?? 0;
+  }
+
   /**
    * Asked before every call. While the breaker is open a call goes through now and then, as a probe; while the backend
-   * asked to wait, none. The error says why not, and for how long.
+   * asked to wait, none; and never more at once than `limit`. The error says why not, and for how long. Who is admitted
+   * has to `leave`, whatever becomes of the call.
    */
-  admit(backend: string): AppError | null {
+  admit(backend: string, limit: number | null): AppError | null {
     const breaker = this.#breakers.get(backend);
-    if (!breaker?.reason) return null;
+    const refusal = (breaker && this.#restOf(backend, breaker)) ?? this.#fullness(backend, limit);
+    if (refusal) return refusal;
+    if (breaker?.reason) breaker.probing = true;
+    this.#underWay.set(backend, this.underWay(backend) + 1);
+    return null;
+  }
+
+  /** The other half of `admit`. */
+  leave(backend: string): void {
+    const left = this.underWay(backend) - 1;
+    if (left > 0) this.#underWay.set(backend, left);
+    else this.#underWay.delete(backend);
+  }
+
+  #fullness(backend: string, limit: number | null): AppError | null {
+    const underWay = this.underWay(backend);
+    if (limit === null || underWay < limit) return null;
+    return new AppError('overloaded', `Backend ${backend} answers ${underWay} requests, as many as it may at once.`, {
+      retryAfterMs: fullRetryAfterMs,
+    });
+  }
+
+  #restOf(backend: string, breaker: Breaker): AppError | null {
+    if (!breaker.reason) return null;
     const nowMs = this.#clock.nowMs();
     const restMs = breaker.restUntilMs - nowMs;
     if (restMs > 0)
@@ -74,7 +110,6 @@ export class HealthBook {
       return new AppError('upstream_unavailable', `Backend ${backend} is resting: ${breaker.reason}.`, {
         retryAfterMs: probeEveryMs,
       });
-    breaker.probing = true;
     return null;
   }
 

@@ -61,7 +61,7 @@ export class Itinerary {
         this.#waiting = elsewhere;
         return;
       case 'rate_limited':
-        this.#limited.push({ candidate, waitMs: error.retryAfterMs ?? rateLimitWaitMs });
+        this.#limited.push({ candidate, waitMs: Math.max(firstRetryWaitMs, error.retryAfterMs ?? rateLimitWaitMs) });
         break;
       case 'upstream_unavailable':
       case 'upstream_cut':

@@ -1,8 +1,9 @@
 import type { BackendKind } from '../config/index.ts';
 import type { Priority, Tier } from '../config/schema.ts';
-import { formatUsd, usdToNano } from '../money.ts';
+import { usdToNano } from '../money.ts';
 import { tokenCostNano } from '../usage/prices.ts';
 import { standing, suitabilityAt } from './complexity/suitability.ts';
+import { exclusion, leastOutputTokens } from './constraints.ts';
 import {
   type BackendSnapshot,
   type Candidate,
@@ -58,12 +59,10 @@ const assumedPrice: Record<Tier, { input: number; output: number }> = {
 
 /** Output asked for when the caller names no limit: bounds the cost of one call. */
 export const defaultMaxTokens = 4_096;
-/** Less room than this for an answer counts as a prompt that does not fit. */
-const leastOutputTokens = 64;
 
 /** The request as a decision needs it: the text itself has been read already. */
 export interface Sized {
-  request: Pick<ModelRequest, 'operation' | 'priority' | 'backend' | 'model' | 'maxTokens' | 'choices'>;
+  request: Pick<ModelRequest, 'operation' | 'priority' | 'backend' | 'model' | 'maxTokens' | 'choices' | 'needs'>;
   complexity: Complexity;
   inputTokens: number;
 }
@@ -115,11 +114,12 @@ export function isNamed(backend: string, model: string, wanted: string): boolean
 /**
  * A model that was named answers itself or not at all, unless the configuration says who may stand in for it. The
  * most specific key counts: `backend/model`, then `backend/*`, then `*`. Vectors of different models cannot be mixed,
- * so embeddings take only who stands under the very model.
+ * so embeddings take only who stands under the very model. Who asked for dedicated ones gets no other kind.
  */
 function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Snapshot): Sized[] {
   if (sized.request.model === undefined) return [];
   const taken = new Set(asked.map(candidateName));
+  const backend = sized.request.backend === 'dedicated' ? 'dedicated' : 'auto';
   const names = asked
     .filter(({ constraint }) => constraint !== 'backend')
     .flatMap((candidate) => {
@@ -129,7 +129,7 @@ function sparesFor(asked: readonly Candidate[], sized: Sized, { fallbacks }: Sna
     });
   return [...new Set(names)]
     .filter((name) => !taken.has(name))
-    .map((name) => ({ ...sized, request: { ...sized.request, backend: 'auto', model: name } }));
+    .map((name) => ({ ...sized, request: { ...sized.request, backend, model: name } }));
 }
 
 /** With a share of serverless answers to keep, who comes first; null: whoever is worth more. */
@@ -144,17 +144,13 @@ function worthOf(priority: Priority, { quality }: Snapshot): { answerNanoUsd: nu
   return { ...worthByPriority.balanced, answerNanoUsd: quality.answerNanoUsd };
 }
 
-export function matchesBackend(backend: { id: string; kind: string }, wanted: string): boolean {
-  return wanted === 'auto' || wanted === backend.kind || wanted === backend.id;
-}
-
 function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Snapshot, expected: number): Candidate {
   const { request, complexity, inputTokens } = sized;
   const dedicated = backend.kind === 'dedicated';
-  const room = (model.contextWindowTokens ?? Number.POSITIVE_INFINITY) - inputTokens;
+  const roomTokens = (model.contextWindowTokens ?? Number.POSITIVE_INFINITY) - inputTokens;
   const maxTokens =
     request.maxTokens ??
-    Math.min(defaultMaxTokens, model.maxOutputTokens ?? defaultMaxTokens, Math.max(room, leastOutputTokens));
+    Math.min(defaultMaxTokens, model.maxOutputTokens ?? defaultMaxTokens, Math.max(roomTokens, leastOutputTokens));
   const outputTokens = Math.min(expected, maxTokens);
   const costOf = (output: number): number | null => {
     if (dedicated) return 0;
@@ -175,7 +171,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
   const worth = worthOf(request.priority, snapshot);
 
-  const excluded = exclusion(backend, model, sized, room, maxTokens, worstCostNanoUsd, snapshot.budgetLeftNanoUsd);
+  const excluded = exclusion(backend, model, sized, { roomTokens, maxTokens, worstCostNanoUsd }, snapshot);
   return {
     backend: backend.id,
     kind: backend.kind,
@@ -195,36 +191,6 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
       suitability * worth.answerNanoUsd - rankedCost - occupancy - seconds * worth.secondNanoUsd,
     ),
   };
-}
-
-type Exclusion = { constraint: NonNullable<Candidate['constraint']>; reason: string };
-
-/** Why a candidate cannot take this request at all, or null. */
-function exclusion(
-  backend: BackendSnapshot,
-  model: Model,
-  { request, inputTokens }: Sized,
-  room: number,
-  maxTokens: number,
-  worstCostNanoUsd: number | null,
-  budgetLeftNanoUsd: number,
-): Exclusion | null {
-  if (!matchesBackend(backend, request.backend))
-    return { constraint: 'backend', reason: `not asked for (backend: ${request.backend})` };
-  if (backend.unusable) return { constraint: 'key', reason: backend.unusable };
-  const output = request.maxTokens ?? leastOutputTokens;
-  if (room < output) {
-    const reason = `the prompt (about ${inputTokens} tokens) and ${output} of output exceed its context window of ${model.contextWindowTokens} tokens`;
-    return { constraint: 'context_window', reason };
-  }
-  if (model.maxOutputTokens !== null && maxTokens > model.maxOutputTokens) {
-    return { constraint: 'output_limit', reason: `answers with at most ${model.maxOutputTokens} tokens` };
-  }
-  if (worstCostNanoUsd === null ? budgetLeftNanoUsd <= 0 : worstCostNanoUsd > budgetLeftNanoUsd) {
-    const cost = worstCostNanoUsd === null ? 'an unknown amount' : `up to ${formatUsd(worstCostNanoUsd)}`;
-    return { constraint: 'budget', reason: `may cost ${cost}, the budget has ${formatUsd(budgetLeftNanoUsd)} left` };
-  }
-  return null;
 }
 
 const verdicts: Candidate['verdict'][] = ['chosen', 'fallback', 'last_resort', 'excluded'];

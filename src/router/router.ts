@@ -1,20 +1,20 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Cancellation, pause, throwIfCancelled } from '../cancellation.ts';
-import { reservedBackendIds, type StreamLoss } from '../config/schema.ts';
+import { type Privacy, reservedBackendIds, type StreamLoss } from '../config/schema.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
 import { type AttemptReport, runAttempt } from './attempt.ts';
+import { matchesBackend, mayHavePrompts, requireCandidates } from './constraints.ts';
 import { Delivery, type Receiver } from './delivery.ts';
-import { reasonOf, wouldChange } from './explain.ts';
+import { wouldChange } from './explain.ts';
 import type { HealthBook } from './health.ts';
 import { Itinerary } from './itinerary.ts';
-import { isNamed, matchesBackend, route, type Sized } from './route.ts';
+import { isNamed, route, type Sized } from './route.ts';
 import type { ShadowRunner } from './shadow.ts';
 import { estimatePromptTokens } from './tokens.ts';
 import {
   type Backend,
   type BackendSource,
-  type Candidate,
   candidateName,
   type Decision,
   type ModelRequest,
@@ -53,6 +53,7 @@ export interface RouterParts {
   health: HealthBook;
   ledger: Ledger;
   fallbacks: Snapshot['fallbacks'];
+  privacy: Privacy;
   onStreamLoss: StreamLoss;
   /** What the requests of late say about how to reach a quality or a share. */
   workload?: Pick<Workload, 'goals'> | undefined;
@@ -103,7 +104,7 @@ export class Router {
     const { sized, snapshot } = await this.#prepare(request, signal);
     const decision = route(sized, snapshot);
     const itinerary = new Itinerary(
-      requireCandidates(decision, snapshot),
+      requireCandidates(decision, snapshot, request),
       snapshot,
       (backend) => this.#backend(backend).maxRetries,
     );
@@ -164,7 +165,7 @@ export class Router {
     if (backends.length === 0) throw nothingConfigured();
     requireBackend(backends, request.backend);
     const due = backends
-      .filter((backend) => matchesBackend(backend, request.backend))
+      .filter((backend) => matchesBackend(backend, request.backend) && mayHavePrompts(backend, this.#parts.privacy))
       .flatMap((backend) => backend.refresh() ?? []);
     if (due.length > 0) await waitFor(due, signal);
     requireModel(backends, request);
@@ -180,10 +181,13 @@ export class Router {
         kind: backend.kind,
         unusable: backend.unusable,
         health: this.#parts.health.of(backend.id),
+        callsUnderWay: this.#parts.health.underWay(backend.id),
+        maxConcurrentRequests: backend.maxConcurrentRequests,
         models: backend.models(),
       })),
       speeds: this.#parts.health.speeds(),
       fallbacks: this.#parts.fallbacks,
+      privacy: this.#parts.privacy,
       budgetLeftNanoUsd: typeof left === 'number' ? left : await left,
     };
     const aimed = this.#parts.workload?.goals(request.quality, snapshot) ?? snapshot;
@@ -236,29 +240,6 @@ function requireModel(backends: readonly Backend[], { model, backend: wanted, op
           : 'No models are known; name them in tandem.yaml.',
     },
   );
-}
-
-/** The candidates to try, in order; or the error that says why there are none. */
-function requireCandidates(decision: Decision, snapshot: Snapshot): Candidate[] {
-  const usable = decision.candidates.filter((candidate) => candidate.verdict !== 'excluded');
-  if (usable.length > 0) return usable;
-  const asked = decision.candidates.filter((candidate) => candidate.constraint !== 'backend');
-  const reasons = asked.map((candidate) => `${candidateName(candidate)}: ${reasonOf(candidate)}`).join('; ');
-  const only = (constraint: Candidate['constraint']) =>
-    asked.length > 0 && asked.every((candidate) => candidate.constraint === constraint);
-  if (only('context_window')) {
-    throw new AppError('context_too_long', `The prompt fits into no context window. ${reasons}.`, {
-      next: 'Shorten the prompt, lower max_tokens, or configure a model with a larger window.',
-    });
-  }
-  // The ledger has the last word on money: it refuses with what is left and when it resets, before anything is sent.
-  if (only('budget')) return asked;
-  const unusable = snapshot.backends.flatMap((backend) =>
-    backend.unusable ? [`${backend.id}: ${backend.unusable}`] : [],
-  );
-  throw new AppError('no_candidate', `No model can take this request. ${reasons || unusable.join('; ')}.`, {
-    next: '`tandem doctor` checks the configuration.',
-  });
 }
 
 function nothingConfigured(): AppError {

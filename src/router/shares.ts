@@ -3,7 +3,7 @@ import type { Calibration } from '../usage/calibrations.ts';
 import type { Prediction } from '../usage/observations.ts';
 import { applyCalibration } from './complexity/calibration.ts';
 import { route } from './route.ts';
-import type { Snapshot } from './types.ts';
+import { needsNothing, type Snapshot } from './types.ts';
 
 /** Where requests go, as shares of them, and what that costs. */
 export interface Shares {
@@ -25,7 +25,7 @@ export function sharesUnder(
   let costNanoUsd = 0;
   for (const { score, suffices, inputTokens } of requests) {
     const complexity = { score, suffices: applyCalibration(suffices, calibration), predicted: suffices, features: [] };
-    const request = { operation: 'chat', priority, backend: 'auto', choices: 1 } as const;
+    const request = { operation: 'chat', priority, backend: 'auto', choices: 1, needs: needsNothing } as const;
     const [chosen] = route({ request, complexity, inputTokens: inputTokens ?? 0 }, snapshot).candidates;
     if (!chosen || chosen.verdict === 'excluded') continue;
     count.routed += 1;

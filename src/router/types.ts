@@ -1,7 +1,7 @@
 import type { ChatCompletionMessageParam } from 'openai/resources/chat/completions';
 import type { Cancellation } from '../cancellation.ts';
 import type { BackendKind } from '../config/index.ts';
-import type { Prefill, Priority, Tier } from '../config/schema.ts';
+import type { Capability, Prefill, Priority, Privacy, Tier } from '../config/schema.ts';
 import type { Principal } from '../principal.ts';
 import type { Price, Usage } from '../usage/prices.ts';
 
@@ -17,10 +17,15 @@ export interface Model {
   price: Price | null;
   /** Whether the router may pick it on its own. The others answer only when named. */
   auto: boolean;
+  /** What it takes besides text, all of it; null when nobody told, and then it is asked whatever a request needs. */
+  supports: readonly Capability[] | null;
 }
 
 /** What is asked of a model server; each has its path below the server's base URL. */
 export type Operation = 'chat' | 'completions' | 'embeddings';
+
+/** Of a request that needs nothing but text, as nearly all do. */
+export const needsNothing: readonly Capability[] = [];
 
 /** What goes to a model server. */
 export interface UpstreamCall {
@@ -71,6 +76,8 @@ export interface Backend {
   readonly unusable: string | null;
   /** How often a call that failed on its side is repeated before another candidate gets it. */
   readonly maxRetries: number;
+  /** How many calls it gets at once; null: any number. */
+  readonly maxConcurrentRequests: number | null;
   /** How it continues an answer that was begun elsewhere; null: not known that it can. */
   readonly prefill: Prefill | null;
   /** What is known now. */
@@ -94,6 +101,8 @@ export interface ModelRequest {
   principal: Principal;
   /** What is scored and counted. Prompts of other operations stand here as a message of the user. */
   messages: readonly Message[];
+  /** What a model has to take besides text. */
+  needs: readonly Capability[];
   /** Tool definitions and schemas: counted, not scored. */
   definitions?: string | undefined;
   priority: Priority;
@@ -139,6 +148,8 @@ export interface BackendSnapshot {
   kind: BackendKind;
   unusable: string | null;
   health: Health;
+  callsUnderWay: number;
+  maxConcurrentRequests: number | null;
   models: readonly Model[];
 }
 
@@ -149,6 +160,8 @@ export interface Snapshot {
   speeds: ReadonlyMap<string, Speed>;
   /** Who may stand in for a model that was named: `routing.fallbacks`. */
   fallbacks: Readonly<Record<string, readonly string[]>>;
+  /** Where prompts may go: `routing.privacy`. */
+  privacy: Privacy;
   /** What the budget has left for one more call. */
   budgetLeftNanoUsd: number;
   /** How the quality that was asked for is reached. */
@@ -212,7 +225,16 @@ export interface Candidate {
   /** Whether it is left alone because its GPU is kept for complex and latency-critical work. */
   spared: boolean;
   /** What excluded it, or null. */
-  constraint: 'backend' | 'key' | 'context_window' | 'output_limit' | 'budget' | null;
+  constraint:
+    | 'backend'
+    | 'privacy'
+    | 'key'
+    | 'capability'
+    | 'context_window'
+    | 'output_limit'
+    | 'budget'
+    | 'load'
+    | null;
   /** Chance that this model's answer is good enough, 0..1, as the score predicts it. */
   suitability: number;
   maxTokens: number;

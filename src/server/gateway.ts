@@ -2,6 +2,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify';
 import type { Config } from '../config/index.ts';
 import { AppError, type ErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { mayHavePrompts } from '../router/constraints.ts';
 import type { Answer, Router } from '../router/router.ts';
 import type { Backend, Operation } from '../router/types.ts';
 import { costHeader, costText, routeHeaders } from './answer-headers.ts';
@@ -37,6 +38,7 @@ const routes: { path: string; operation: Operation }[] = [
 
 /** OpenAI's API over all backends. Source: OpenAI API reference, chat completions, completions, embeddings, models. */
 export function gateway(parts: GatewayParts): FastifyPluginAsync {
+  const offered = () => parts.backends().filter((backend) => mayHavePrompts(backend, parts.config.routing.privacy));
   return async (app) => {
     app.addHook('onRequest', needScope('infer'));
     // As text: what is not understood here goes on as it came.
@@ -46,12 +48,12 @@ export function gateway(parts: GatewayParts): FastifyPluginAsync {
       app.post(path, async (request, reply) => answer(parts, operation, request, reply));
     }
     app.get('/models', async () => {
-      await refreshAll(parts.backends());
-      return { object: 'list', data: listModels(parts.backends()) };
+      await refreshAll(offered());
+      return { object: 'list', data: listModels(offered()) };
     });
     app.get<{ Params: { '*': string } }>('/models/*', async ({ params }) => {
-      await refreshAll(parts.backends());
-      const model = findModel(parts.backends(), params['*']);
+      await refreshAll(offered());
+      const model = findModel(offered(), params['*']);
       if (model) return model;
       throw new AppError('unknown_model', `There is no model "${params['*']}".`, {
         next: 'GET /v1/models lists them.',

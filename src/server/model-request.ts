@@ -1,9 +1,16 @@
-import type { Priority } from '../config/schema.ts';
+import { type Capability, capabilities, type Priority } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
 import type { Principal } from '../principal.ts';
 import { JsonText } from '../router/json-text.ts';
 import { estimateTokens } from '../router/token-estimate.ts';
-import type { Begun, Candidate, Message, ModelRequest, Operation } from '../router/types.ts';
+import {
+  type Begun,
+  type Candidate,
+  type Message,
+  type ModelRequest,
+  needsNothing,
+  type Operation,
+} from '../router/types.ts';
 import { parseModelName, routedNames } from './model-name.ts';
 
 export interface GatewayRequest {
@@ -34,11 +41,13 @@ export function readGatewayRequest(call: GatewayCall): GatewayRequest {
   const options = isRecord(fields.stream_options) ? fields.stream_options : {};
   const streamOptions = stream ? withUsage(json) : '';
   const { backend, model, priority, quality } = parseModelName(requireModel(fields));
+  const messages = messagesOf(call.operation, fields);
   const request: ModelRequest = {
     id: call.id,
     operation: call.operation,
     principal: call.principal,
-    messages: messagesOf(call.operation, fields),
+    messages,
+    needs: call.operation === 'chat' ? needsOf(fields, messages) : needsNothing,
     definitions: definitionsOf(json),
     priority: priority ?? call.defaultPriority,
     quality: quality ?? (priority === undefined ? call.defaultQuality : undefined),
@@ -153,6 +162,29 @@ function plainText(name: string, value: unknown, depth = 0): string {
   if (Array.isArray(value) && value.length > 0 && depth < deepestPrompt)
     return value.map((part) => plainText(name, part, depth + 1)).join('');
   throw new AppError('invalid_input', `The field "${name}" must be a text, or a list of texts or tokens.`);
+}
+
+/** What a model has to take besides text, as far as the request says it plainly. */
+function needsOf({ tools, functions, response_format: format }: JsonText['fields'], messages: readonly Message[]) {
+  const hasTools = isFilled(tools) || isFilled(functions);
+  const hasSchema = isRecord(format) && format.type === 'json_schema';
+  const hasImages = messages.some(hasImage);
+  if (!hasTools && !hasSchema && !hasImages) return needsNothing;
+  const needed: Record<Capability, boolean> = { tools: hasTools, json_schema: hasSchema, images: hasImages };
+  return capabilities.filter((capability) => needed[capability]);
+}
+
+function isFilled(list: unknown): boolean {
+  return Array.isArray(list) && list.length > 0;
+}
+
+function hasImage({ content }: Message): boolean {
+  return Array.isArray(content) && (content as readonly { type?: unknown }[]).some(isImage);
+}
+
+/** `input_image` is what OpenAI's newer API calls it; some servers take it here too. */
+function isImage({ type }: { type?: unknown }): boolean {
+  return type === 'image_url' || type === 'input_image';
 }
 
 const definitionFields = ['tools', 'functions', 'response_format'];

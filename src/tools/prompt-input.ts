@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { priorities } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
-import type { Message, ModelRequest } from '../router/types.ts';
+import { type Message, type ModelRequest, needsNothing } from '../router/types.ts';
 import { newRequestId } from '../usage/request-id.ts';
 import type { ToolContext } from './tool.ts';
 
@@ -31,6 +31,7 @@ export function toModelRequest(input: z.output<typeof schema>, context: ToolCont
     operation: 'chat',
     principal: context.principal,
     messages,
+    needs: needsNothing,
     priority: input.priority ?? context.defaultPriority,
     quality: input.quality ?? (input.priority === undefined ? context.defaultQuality : undefined),
     backend: input.backend ?? 'auto',

@@ -94,6 +94,7 @@ function backendFor(server: ServerUnderTest): OpenAiBackend {
     wholeTimeoutMs: 5_000,
     firstTokenTimeoutMs: 5_000,
     maxRetries: 0,
+    maxConcurrentRequests: null,
     prefill: null,
     idleTimeoutMs: 5_000,
     models: null,

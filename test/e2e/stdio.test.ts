@@ -241,6 +241,16 @@ describe('tandem doctor', () => {
     for (const secret of Object.values(secrets)) expect(stdout + stderr).not.toContain(secret);
   });
 
+  it('says when no prompt may go anywhere', async () => {
+    const { environment } = await sandboxAndEnvironment((sandbox) =>
+      yamlFor(sandbox, [{ id: 'outside', models: ['small-8b'] }], { routing: { privacy: 'dedicated_only' } }),
+    );
+    const { exitCode, stdout } = await run(['doctor'], environment);
+    expect(exitCode).toBe(1);
+    expect(stdout).toContain('no prompt may go to any backend that is configured (routing.privacy: dedicated_only)');
+    expect(stdout).toContain('1 problem to mend');
+  });
+
   it('says what to set when nothing is', async () => {
     const { exitCode, stdout } = await run(['doctor']);
     expect(exitCode).toBe(1);

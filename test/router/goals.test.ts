@@ -4,19 +4,17 @@ import { neededRequests, type PastRequest, reachQuality, scoreAtShare } from '..
 import { route, type Sized } from '../../src/router/route.ts';
 import type { BackendSnapshot, Snapshot } from '../../src/router/types.ts';
 import { priceFromUsd } from '../../src/usage/prices.ts';
+import { backendOf, modelOf, snapshotOf } from '../support/decisions.ts';
 
 function serverless(id: string, tier: 'small' | 'medium' | 'large', inputUsdPerMTok: number): BackendSnapshot {
   const price = priceFromUsd({ inputUsdPerMTok, outputUsdPerMTok: 4 * inputUsdPerMTok }, 'config', null);
-  const model = { id: 'm', tier, price, contextWindowTokens: null, maxOutputTokens: null, auto: true };
-  return { id, kind: 'serverless', unusable: null, health: { usable: true, reason: null }, models: [model] };
+  return backendOf(id, [modelOf('m', { tier, price })]);
 }
 
-const ladder: Snapshot = {
-  backends: [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
-  speeds: new Map(),
-  fallbacks: {},
-  budgetLeftNanoUsd: 1e12,
-};
+const ladder = snapshotOf(
+  [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
+  { budgetLeftNanoUsd: 1e12 },
+);
 
 const anyRequest: fc.Arbitrary<PastRequest> = fc
   .record({
@@ -37,7 +35,7 @@ function routed(past: readonly PastRequest[], snapshot: Snapshot): { quality: nu
   const sum = { chosen: 0, best: 0, cost: 0, most: 0 };
   for (const { score, suffices, inputTokens } of past) {
     const sized: Sized = {
-      request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1 },
+      request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, needs: [] },
       complexity: { score, suffices, features: [] },
       inputTokens: inputTokens ?? 0,
     };
@@ -107,7 +105,7 @@ describe('a share of serverless answers', () => {
   const kindOf = (score: number, dedicatedFromScore: number | undefined, rest: Partial<Sized['request']> = {}) =>
     route(
       {
-        request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, ...rest },
+        request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, needs: [], ...rest },
         complexity: { score, suffices: { small: 0.9, large: 0.95 }, features: [] },
         inputTokens: 100,
       },

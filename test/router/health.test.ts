@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/errors.ts';
 import { HealthBook } from '../../src/router/health.ts';
@@ -36,14 +37,14 @@ describe('health of backends', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
     expect(book.of('a').usable).toBe(true);
-    book.admit('a');
+    book.admit('a', null);
     expect(book.of('a')).toMatchObject({ usable: false });
   });
 
   it('closes when the probe succeeds', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.admit('a');
+    book.admit('a', null);
     book.succeeded('a', 'a/m', null);
     expect(book.of('a')).toEqual({ usable: true, reason: null });
   });
@@ -53,7 +54,7 @@ describe('health of backends', () => {
     for (let probe = 0; probe < 6; probe += 1) {
       clock.advance(20_001);
       expect(book.of('a').usable).toBe(true);
-      book.admit('a');
+      book.admit('a', null);
       book.failed('a', broken);
       expect(book.of('a').usable).toBe(false);
     }
@@ -62,7 +63,7 @@ describe('health of backends', () => {
   it('lets the next probe through when a probe was cancelled', () => {
     const { clock, book } = openBreaker();
     clock.advance(5_001);
-    book.admit('a');
+    book.admit('a', null);
     book.ended('a');
     expect(book.of('a').usable).toBe(true);
   });
@@ -84,9 +85,9 @@ describe('health of backends', () => {
     book.failed('a', broken);
     expect(book.of('a').usable).toBe(false);
     clock.advance(6_000);
-    expect(book.admit('a')).toMatchObject({ code: 'rate_limited', retryAfterMs: 1_000 });
+    expect(book.admit('a', null)).toMatchObject({ code: 'rate_limited', retryAfterMs: 1_000 });
     clock.advance(1_000);
-    expect(book.admit('a')).toBeNull();
+    expect(book.admit('a', null)).toBeNull();
   });
 
   it('takes a Retry-After of years for a slip', () => {
@@ -99,12 +100,12 @@ describe('health of backends', () => {
 
   it('lets one call a second through while a backend is down', () => {
     const { clock, book } = openBreaker();
-    expect(book.admit('a')).toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 1_000 });
+    expect(book.admit('a', null)).toMatchObject({ code: 'upstream_unavailable', retryAfterMs: 1_000 });
     clock.advance(1_000);
-    expect(book.admit('a')).toBeNull();
-    expect(book.admit('a')).not.toBeNull();
+    expect(book.admit('a', null)).toBeNull();
+    expect(book.admit('a', null)).not.toBeNull();
     book.failed('a', broken);
-    expect(book.admit('a')).not.toBeNull();
+    expect(book.admit('a', null)).not.toBeNull();
   });
 
   it('rests a backend whose key was refused', () => {
@@ -118,5 +119,53 @@ describe('health of backends', () => {
     book.succeeded('a', 'a/m', { firstTokenMs: 100, tokensPerSecond: 50 });
     book.succeeded('a', 'a/m', { firstTokenMs: 200, tokensPerSecond: 100 });
     expect(book.speeds().get('a/m')).toEqual({ firstTokenMs: 130, tokensPerSecond: 65 });
+  });
+});
+
+describe('places at backends', () => {
+  it('are counted while calls are under way, whatever becomes of them, and never above the limit', () => {
+    const outcomes = ['succeeded', 'failed', 'ended', 'nothing'] as const;
+    const step = fc.record({
+      backend: fc.constantFrom('a', 'b'),
+      enters: fc.boolean(),
+      outcome: fc.constantFrom(...outcomes),
+    });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 60 }), (limit, steps) => {
+        const clock = new ManualClock();
+        const book = new HealthBook(clock);
+        const inside = { a: 0, b: 0 };
+        for (const { backend, enters, outcome } of steps as {
+          backend: 'a' | 'b';
+          enters: boolean;
+          outcome: string;
+        }[]) {
+          clock.advance(500);
+          if (enters) {
+            const refusal = book.admit(backend, limit);
+            if (refusal === null) inside[backend] += 1;
+            else if (refusal.code === 'overloaded') expect(inside[backend]).toBe(limit);
+          } else if (inside[backend] > 0) {
+            if (outcome === 'succeeded') book.succeeded(backend, `${backend}/m`, null);
+            if (outcome === 'failed') book.failed(backend, broken);
+            if (outcome === 'ended') book.ended(backend);
+            book.leave(backend);
+            inside[backend] -= 1;
+          }
+          expect([book.underWay('a'), book.underWay('b')]).toEqual([inside.a, inside.b]);
+          expect(Math.max(inside.a, inside.b)).toBeLessThanOrEqual(limit);
+        }
+      }),
+    );
+  });
+
+  it('that are all taken do not use up the one probe of a backend that was down', () => {
+    const { clock, book } = openBreaker();
+    clock.advance(5_001);
+    expect(book.admit('a', null)).toBeNull();
+    book.ended('a');
+    expect(book.admit('a', 1)).toMatchObject({ code: 'overloaded', retryAfterMs: 1_000 });
+    book.leave('a');
+    expect(book.admit('a', 1)).toBeNull();
   });
 });

@@ -5,7 +5,7 @@ import { catalogueOf } from '../../src/usage/prices.ts';
 import { startWorld } from '../support/world.ts';
 
 const deepinfra = catalogueOf('deepinfra');
-const listed = (ids: string[]) => ids.map((id) => ({ id, contextWindowTokens: null }));
+const listed = (ids: string[]) => ids.map((id) => ({ id, contextWindowTokens: null, supports: null }));
 const picks = (models: { id: string; auto: boolean }[]) => models.filter(({ auto }) => auto).map(({ id }) => id);
 
 describe('tiers', () => {

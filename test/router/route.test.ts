@@ -14,7 +14,7 @@ function model(
   contextWindowTokens: number | null = 32_768,
 ): Model {
   const price = usd && priceFromUsd({ inputUsdPerMTok: usd[0], outputUsdPerMTok: usd[1] }, 'config', null);
-  return { id, tier, price, contextWindowTokens, maxOutputTokens: null, auto: true };
+  return { id, tier, price, contextWindowTokens, maxOutputTokens: null, auto: true, supports: null };
 }
 
 function backend(
@@ -23,7 +23,8 @@ function backend(
   models: Model[],
   rest: Partial<BackendSnapshot> = {},
 ): BackendSnapshot {
-  return { id, kind, models, unusable: null, health: { usable: true, reason: null }, ...rest };
+  const idle = { health: { usable: true, reason: null }, callsUnderWay: 0, maxConcurrentRequests: null };
+  return { id, kind, models, unusable: null, ...idle, ...rest };
 }
 
 const cheap = backend('cheap', 'serverless', [
@@ -33,12 +34,12 @@ const cheap = backend('cheap', 'serverless', [
 const box = backend('box', 'dedicated', [model('big-70b', 'large', null)]);
 
 function snapshot(backends: BackendSnapshot[] = [cheap, box], rest: Partial<Snapshot> = {}): Snapshot {
-  return { backends, speeds: new Map(), fallbacks: {}, budgetLeftNanoUsd: 1e9, ...rest };
+  return { backends, speeds: new Map(), fallbacks: {}, privacy: 'any', budgetLeftNanoUsd: 1e9, ...rest };
 }
 
 function ask(score: number, rest: Partial<Sized['request']> = {}, inputTokens = 100): Sized {
   return {
-    request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, ...rest },
+    request: { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, needs: [], ...rest },
     complexity: { score, suffices: sufficesAt(score), features: [] },
     inputTokens,
   };

@@ -34,6 +34,8 @@ export function itineraryOf(
       kind: 'serverless',
       unusable: null,
       health: { usable: true, reason: null },
+      callsUnderWay: 0,
+      maxConcurrentRequests: null,
       models: candidates
         .filter((other) => other.backend === backend)
         .map((other) => ({
@@ -43,10 +45,12 @@ export function itineraryOf(
           maxOutputTokens: null,
           price: null,
           auto: model !== '',
+          supports: null,
         })),
     })),
     speeds: new Map(),
     fallbacks: {},
+    privacy: 'any',
     budgetLeftNanoUsd: 0,
   };
   return new Itinerary(candidates, snapshot, () => maxRetries);
@@ -72,6 +76,7 @@ export const chatRequest: ModelRequest = {
   operation: 'chat',
   principal: localPrincipal,
   messages: [{ role: 'user', content: 'Hi' }],
+  needs: [],
   priority: 'balanced',
   backend: 'auto',
   choices: 1,

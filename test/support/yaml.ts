@@ -16,6 +16,9 @@ export interface BackendYaml {
   idleTimeoutMs?: number;
   maxRetries?: number;
   prefill?: 'assistant' | 'vllm';
+  maxConcurrentRequests?: number;
+  /** Of all its models. */
+  supports?: string[];
 }
 
 /** A `tandem.yaml` whose backends are the sandbox's servers, or what `baseUrl` says. */
@@ -24,11 +27,19 @@ export function yamlFor(sandbox: Sandbox, backends: BackendYaml[], rest: Record<
     id: backend.id,
     baseUrl: backend.baseUrl ?? `${sandbox.url}/${backend.kind ?? 'serverless'}/v1`,
     ...(backend.kind === 'dedicated' ? {} : { apiKeyEnv: backend.keyEnv ?? 'SANDBOX_KEY' }),
-    ...onlyGiven(backend, ['timeoutMs', 'firstTokenTimeoutMs', 'idleTimeoutMs', 'maxRetries', 'prefill']),
+    ...onlyGiven(backend, [
+      'timeoutMs',
+      'firstTokenTimeoutMs',
+      'idleTimeoutMs',
+      'maxRetries',
+      'prefill',
+      'maxConcurrentRequests',
+    ]),
     models: backend.models.map((id) => ({
       id,
       tier: backend.tier ?? 'small',
       contextWindow: backend.contextWindow ?? 32_768,
+      ...(backend.supports && { supports: backend.supports }),
       ...(backend.price !== false && {
         price: { inputUsdPerMTok: backend.price?.[0] ?? 1, outputUsdPerMTok: backend.price?.[1] ?? 2 },
       }),

@@ -49,6 +49,7 @@ export function configuredModels(models: readonly ModelConfig[], catalogue: read
       maxOutputTokens: model.maxOutputTokens ?? null,
       price,
       auto: model.auto ?? true,
+      supports: model.supports ?? null,
     };
   });
 }
@@ -56,7 +57,9 @@ export function configuredModels(models: readonly ModelConfig[], catalogue: read
 /** Models as the server lists them (null: it could not be asked), with prices and windows from the snapshot. */
 export function discoveredModels(listed: readonly ListedModel[] | null, catalogue: readonly CatalogueModel[]): Model[] {
   const known = new Map(catalogue.map((entry) => [entry.id, entry]));
-  const entries: ListedModel[] = listed ? [...listed] : catalogue.map(({ id }) => ({ id, contextWindowTokens: null }));
+  const entries: ListedModel[] = listed
+    ? [...listed]
+    : catalogue.map(({ id }) => ({ id, contextWindowTokens: null, supports: null }));
   const models = entries.map((entry): Model => {
     const price = known.get(entry.id)?.price ?? null;
     return {
@@ -66,6 +69,7 @@ export function discoveredModels(listed: readonly ListedModel[] | null, catalogu
       maxOutputTokens: null,
       price,
       auto: false,
+      supports: entry.supports,
     };
   });
   // A server without any known price is somebody's own: all that it serves may be picked.
@@ -85,6 +89,7 @@ export function discoveredModels(listed: readonly ListedModel[] | null, catalogu
 export interface ListedModel {
   id: string;
   contextWindowTokens: number | null;
+  supports: Model['supports'];
 }
 
 function pick(models: Model[], tier: Tier): string | undefined {

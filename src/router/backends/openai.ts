@@ -12,7 +12,7 @@ import { BodyReader, exchange, type ResponseHead } from './exchange.ts';
 import { catalogueFor, discoveredModels, type ListedModel, modelsBeforehand } from './models.ts';
 import { StreamReader } from './stream-reader.ts';
 import { Watch } from './watch.ts';
-import { errorFromResponse, modelListSchema } from './wire.ts';
+import { capabilitiesIn, errorFromResponse, modelListSchema } from './wire.ts';
 
 const listTimeoutMs = 3_000;
 const listMaxAgeMs = 60 * 60_000;
@@ -27,6 +27,7 @@ export class OpenAiBackend implements Backend {
   readonly kind: BackendKind;
   readonly unusable: string | null;
   readonly maxRetries: number;
+  readonly maxConcurrentRequests: number | null;
   readonly prefill: Prefill | null;
   readonly #origin: string;
   readonly #basePath: string;
@@ -45,6 +46,7 @@ export class OpenAiBackend implements Backend {
     this.kind = config.kind;
     this.unusable = config.unusable;
     this.maxRetries = config.maxRetries;
+    this.maxConcurrentRequests = config.maxConcurrentRequests;
     this.prefill = config.prefill;
     const { origin, pathname } = new URL(config.baseUrl);
     this.#origin = origin;
@@ -94,6 +96,7 @@ export class OpenAiBackend implements Backend {
     return parsed.data.data.map((model) => ({
       id: model.id,
       contextWindowTokens: model.context_length ?? model.max_model_len ?? null,
+      supports: capabilitiesIn(model),
     }));
   }
 

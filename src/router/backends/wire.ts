@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { type Capability, capabilities } from '../../config/schema.ts';
 import { AppError } from '../../errors.ts';
 import { describeBody, parseRetryAfter } from '../../http.ts';
 import type { Usage } from '../../usage/prices.ts';
@@ -23,9 +24,33 @@ export const modelListSchema = z.object({
       id: z.string(),
       context_length: z.int().positive().nullish(),
       max_model_len: z.int().positive().nullish(),
+      supported_parameters: z.array(z.string()).nullish().catch(null),
+      architecture: z
+        .object({ input_modalities: z.array(z.string()) })
+        .nullish()
+        .catch(null),
     }),
   ),
 });
+
+/**
+ * What a listed model takes; null: the list does not say all of it. Source: OpenRouter, API reference, models. What is
+ * missing there none of the providers behind the model has.
+ */
+export function capabilitiesIn({
+  supported_parameters: parameters,
+  architecture,
+}: Pick<z.output<typeof modelListSchema>['data'][number], 'supported_parameters' | 'architecture'>):
+  | readonly Capability[]
+  | null {
+  if (!parameters || !architecture) return null;
+  const known: Record<Capability, boolean> = {
+    tools: parameters.includes('tools'),
+    json_schema: parameters.includes('structured_outputs'),
+    images: architecture.input_modalities.includes('image'),
+  };
+  return capabilities.filter((capability) => known[capability]);
+}
 
 /** Null when there is none or when it cannot be true: a prompt always has tokens. */
 export function readUsage(raw: unknown): { usage: Usage | null; costUsd: number | null } {

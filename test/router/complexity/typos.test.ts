@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { atScore, scoreByModel } from '../../../src/router/complexity/scorer.ts';
 import { route } from '../../../src/router/route.ts';
-import type { BackendSnapshot, Complexity, Snapshot } from '../../../src/router/types.ts';
+import type { BackendSnapshot, Complexity } from '../../../src/router/types.ts';
 import { priceFromUsd } from '../../../src/usage/prices.ts';
+import { backendOf, modelOf, snapshotOf } from '../../support/decisions.ts';
 import { variedPrompts } from '../../support/prompts.ts';
 
 /** A typo moves a score by less than this. */
@@ -10,21 +11,18 @@ const near = 0.2;
 
 function serverless(id: string, tier: 'small' | 'medium' | 'large', inputUsdPerMTok: number): BackendSnapshot {
   const price = priceFromUsd({ inputUsdPerMTok, outputUsdPerMTok: 4 * inputUsdPerMTok }, 'config', null);
-  const model = { id: 'm', tier, price, contextWindowTokens: null, maxOutputTokens: null, auto: true };
-  return { id, kind: 'serverless', unusable: null, health: { usable: true, reason: null }, models: [model] };
+  return backendOf(id, [modelOf('m', { tier, price })]);
 }
 
-const ladder: Snapshot = {
-  backends: [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
-  speeds: new Map(),
-  fallbacks: {},
-  budgetLeftNanoUsd: 1e12,
-};
+const ladder = snapshotOf(
+  [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
+  { budgetLeftNanoUsd: 1e12 },
+);
 
 const score = (prompt: string) => scoreByModel([{ role: 'user', content: prompt }]);
 
 function choice(complexity: Complexity): string {
-  const request = { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1 } as const;
+  const request = { operation: 'chat', priority: 'balanced', backend: 'auto', choices: 1, needs: [] } as const;
   return route({ request, complexity, inputTokens: 100 }, ladder).candidates[0]?.backend ?? '';
 }
 
