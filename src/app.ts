@@ -9,6 +9,7 @@ import { usdToNano } from './money.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
+import { answerWeights } from './router/complexity/answer/weights.ts';
 import { calibrated } from './router/complexity/calibration.ts';
 import { scoreByModel } from './router/complexity/scorer.ts';
 import { scorerId } from './router/complexity/scorer-id.ts';
@@ -96,6 +97,8 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     log,
     observe: (report) => observe(report),
   });
+  // A broken file shows now, and not between a call and its settlement.
+  if (config.routing.cascade) answerWeights();
   const router = new Router({
     backends: source,
     shadow,
@@ -104,6 +107,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     ledger,
     fallbacks: config.routing.fallbacks,
     onStreamLoss: config.routing.onStreamLoss,
+    cascade: config.routing.cascade,
     observe: (report) => observe(report),
   });
   const ratings = new Ratings({

@@ -2,19 +2,30 @@ import { priorities } from '../config/schema.ts';
 import { formatUsd } from '../money.ts';
 import { sufficesAt } from './complexity/prior.ts';
 import { complexFromScore, route, type Sized } from './route.ts';
-import { type Candidate, candidateName, type Decision, type Snapshot } from './types.ts';
+import { type Candidate, type CascadePlan, candidateName, type Decision, type Snapshot } from './types.ts';
 
 const scoreStep = 0.05;
 
 /** Why the first candidate is the first, in a sentence. */
-export function whyOf({ asked, complexity, priority, candidates: [chosen] }: Decision): string {
+export function whyOf({ asked, complexity, priority, candidates: [chosen], cascade }: Decision): string {
   if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
   const score = `score ${complexity.score.toFixed(2)}`;
   if (asked.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
   const kind =
     complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
   const among = asked.backend === 'auto' ? '' : ` among ${asked.backend}`;
-  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${priority}${among}: ${reasonOf(chosen)}.`;
+  const after = cascade ? ` ${planOf(cascade)}` : '';
+  return `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is the best value for priority ${priority}${among}: ${reasonOf(chosen)}.${after}`;
+}
+
+/** What may follow the first answer, in a sentence. */
+function planOf({ next, escalates, expectedCostNanoUsd }: CascadePlan): string {
+  const share =
+    escalates === null
+      ? 'where it is refused, empty, cut or not the form asked for'
+      : `in about ${Math.round(100 * escalates)} % of such cases`;
+  const cost = expectedCostNanoUsd === null ? '' : `, about ${formatUsd(expectedCostNanoUsd)} in all`;
+  return `Its answer is checked, and ${candidateName(next)} asked after it ${share}${cost}.`;
 }
 
 /** What speaks for a candidate, or against it. */
@@ -32,12 +43,12 @@ export function reasonOf({ constraint, note, spared, ...candidate }: Candidate):
 }
 
 /** In words, what would lead to another choice: another priority, or a harder or easier prompt. */
-export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision): string[] {
+export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision, decide = route): string[] {
   const current = choiceOf(decision);
   const changes: string[] = [];
   for (const priority of priorities) {
     if (priority === sized.request.priority) continue;
-    const choice = choiceOf(route({ ...sized, request: { ...sized.request, priority } }, snapshot));
+    const choice = choiceOf(decide({ ...sized, request: { ...sized.request, priority } }, snapshot));
     if (choice !== current && choice) changes.push(`priority ${priority} -> ${choice}`);
   }
   const { score } = sized.complexity;
@@ -48,7 +59,7 @@ export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision
       other = round(other + direction * scoreStep)
     ) {
       const choice = choiceOf(
-        route({ ...sized, complexity: { score: other, suffices: sufficesAt(other), features: [] } }, snapshot),
+        decide({ ...sized, complexity: { score: other, suffices: sufficesAt(other), features: [] } }, snapshot),
       );
       if (choice === current || !choice) continue;
       changes.push(`score ${direction > 0 ? 'from' : 'down to'} ${other.toFixed(2)} -> ${choice}`);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
 import { reasonOf, whyOf } from '../router/explain.ts';
+import { type CascadePlan, candidateName } from '../router/types.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
@@ -23,6 +24,7 @@ export const routeExplain = defineTool({
     order: z.array(z.string()),
     candidates: z.array(z.looseObject({})),
     would_change: z.array(z.string()),
+    cascade: z.looseObject({}).optional(),
   }),
   async handler(input, context) {
     const { decision, wouldChange } = await context.router.explain(toModelRequest(input, context), context.signal);
@@ -57,6 +59,7 @@ export const routeExplain = defineTool({
         }),
       })),
       would_change: wouldChange,
+      ...(decision.cascade && { cascade: presentCascade(decision.cascade) }),
     };
   },
   render(output) {
@@ -98,6 +101,16 @@ export const routeExplain = defineTool({
     ].join('\n');
   },
 });
+
+function presentCascade({ first, next, escalates, expectedCostNanoUsd }: CascadePlan): Record<string, unknown> {
+  return {
+    first: candidateName(first),
+    // biome-ignore lint/suspicious/noThenProperty: a name, which nobody calls.
+    then: candidateName(next),
+    escalates_about: escalates === null ? null : Math.round(100 * escalates) / 100,
+    expected_cost_usd: nanoToUsd(expectedCostNanoUsd),
+  };
+}
 
 function priceOrigin({ kind, price_source: source, price_as_of: asOf }: Record<string, unknown>): string {
   if (kind === 'dedicated') return 'its minutes';
