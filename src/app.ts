@@ -9,6 +9,7 @@ import { usdToNano } from './money.ts';
 import { localPrincipal, type Principal } from './principal.ts';
 import type { AttemptReport } from './router/attempt.ts';
 import { createAgent, OpenAiBackend } from './router/backends/openai.ts';
+import { answerWeights } from './router/complexity/answer/weights.ts';
 import { applyCalibration, calibrated } from './router/complexity/calibration.ts';
 import { scoreByModel } from './router/complexity/scorer.ts';
 import { scorerId } from './router/complexity/scorer-id.ts';
@@ -105,6 +106,8 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     clock,
     log,
   });
+  // A broken file shows now, and not between a call and its settlement.
+  if (config.routing.cascade) answerWeights();
   const router = new Router({
     backends: source,
     workload,
@@ -115,6 +118,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     fallbacks: config.routing.fallbacks,
     privacy: config.routing.privacy,
     onStreamLoss: config.routing.onStreamLoss,
+    cascade: config.routing.cascade,
     observe: (report) => observe(report),
   });
   const ratings = new Ratings({

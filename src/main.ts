@@ -137,7 +137,13 @@ program
   .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
   .argument('[file]', 'JSONL file; stdin when left out')
   .option('--per-dollar', 'rank by gain per extra dollar: saves most, closes the gap later')
-  .action(async (file: string | undefined, options: { perDollar?: boolean }) => {
+  .addOption(
+    new Option(
+      '--cascade',
+      'check the answer of the small model that a row may have (weak_answer) and rate that',
+    ).conflicts('perDollar'),
+  )
+  .action(async (file: string | undefined, options: { perDollar?: boolean; cascade?: boolean }) => {
     const { scoreFile } = await import('./score-command.ts');
     try {
       await scoreFile(file, (text) => process.stdout.write(text), options);

@@ -2,10 +2,16 @@ import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import { AppError } from './errors.ts';
+import { escalationGain } from './router/cascade.ts';
+import { checkAnswer } from './router/complexity/answer.ts';
 import { scoreByModel } from './router/complexity/scorer.ts';
 import type { Scorer } from './router/types.ts';
 
-const rowSchema = z.object({ id: z.union([z.string(), z.number()]), prompt: z.string() });
+const rowSchema = z.object({
+  id: z.union([z.string(), z.number()]),
+  prompt: z.string(),
+  weak_answer: z.string().nullish(),
+});
 
 /**
  * The extra cost of the large model grows with the prompt. The full power (1) would let length drown a gain that is
@@ -15,12 +21,14 @@ const lengthPower = 0.25;
 
 /**
  * Rates the prompts of a JSONL file (or of stdin) and prints `id<TAB>score`: higher needs the strong model.
- * With `perDollar`, higher gains more per extra dollar. Throws `invalid_input` with the number of the first bad line.
+ * With `perDollar`, higher gains more per extra dollar. With `cascade`, the small model's answer (`weak_answer`) is
+ * checked where it is given, and the score is what the large model would add to it, as a share of right answers.
+ * Throws `invalid_input` with the number of the first bad line.
  */
 export async function scoreFile(
   file: string | undefined,
   print: (text: string) => void,
-  { perDollar = false }: { perDollar?: boolean } = {},
+  { perDollar = false, cascade = false }: { perDollar?: boolean; cascade?: boolean } = {},
   scorer: Scorer = scoreByModel,
 ): Promise<void> {
   const input = file === undefined ? process.stdin : createReadStream(file);
@@ -31,8 +39,10 @@ export async function scoreFile(
     for await (const line of lines) {
       number += 1;
       if (line.trim() === '') continue;
-      const { id, prompt } = readRow(line, number);
-      const { score } = scorer([{ role: 'user', content: prompt }]);
+      const { id, prompt, weak_answer: answer } = readRow(line, number);
+      const complexity = scorer([{ role: 'user', content: prompt }]);
+      const check = cascade && typeof answer === 'string' ? checkAnswer(prompt, answer) : null;
+      const score = cascade ? escalationGain(complexity, check) : complexity.score;
       out += `${id}\t${perDollar ? score / Math.max(1, prompt.length) ** lengthPower : score}\n`;
       if (out.length > 65_536) {
         print(out);
@@ -57,7 +67,7 @@ function readRow(line: string, number: number): z.infer<typeof rowSchema> {
     return row;
   } catch (error) {
     throw new AppError('invalid_input', `Line ${number} is no row with \`id\` and \`prompt\`.`, {
-      next: 'Each line must be JSON such as {"id": "1", "prompt": "..."}.',
+      next: 'Each line must be JSON such as {"id": "1", "prompt": "..."}, and "weak_answer" a text where it is given.',
       cause: error,
     });
   }

@@ -8,12 +8,20 @@ const home = mkdtempSync(join(tmpdir(), 'tandem-score-'));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 async function run(...lines: string[]): Promise<string> {
+  return runWith({}, ...lines);
+}
+
+async function runWith(options: Parameters<typeof scoreFile>[2], ...lines: string[]): Promise<string> {
   const file = join(home, 'prompts.jsonl');
   writeFileSync(file, lines.join('\n'));
   let out = '';
-  await scoreFile(file, (text) => {
-    out += text;
-  });
+  await scoreFile(
+    file,
+    (text) => {
+      out += text;
+    },
+    options,
+  );
   return out;
 }
 
@@ -25,5 +33,40 @@ describe('tandem score', () => {
 
   it('names the first line that is no row', async () => {
     await expect(run('{"id": "a", "prompt": "hi"}', '{"id": "b"}')).rejects.toThrow(/Line 2/);
+  });
+
+  describe('with --cascade', () => {
+    const prompt =
+      'A farmer has 12 crates with 24 apples in each crate. He gives 30 apples to his neighbour. How many apples does he have left?';
+    const row = (id: string, weak_answer?: unknown) => JSON.stringify({ id, prompt, weak_answer });
+    const scores = async (...lines: string[]) =>
+      Object.fromEntries(
+        (await runWith({ cascade: true }, ...lines))
+          .trim()
+          .split('\n')
+          .map((line) => line.split('\t'))
+          .map(([id, score]) => [id, Number(score)]),
+      );
+
+    it('rates a wrong answer above none, and none above a right one', async () => {
+      const found = await scores(
+        row('wrong', '12 * 24 = 268 apples. 268 - 30 = 233 apples. The answer is 233.5.'),
+        row('none'),
+        row('right', 'He has 12 * 24 = 288 apples. 288 - 30 = 258. The answer is 258.'),
+        row('null', null),
+      );
+      expect(found.wrong).toBeGreaterThan(found.none ?? 1);
+      expect(found.none).toBeGreaterThan(found.right ?? 1);
+      expect(found.null).toBe(found.none);
+    });
+
+    it('names the line whose answer is no text', async () => {
+      await expect(scores(row('a'), row('b', 7))).rejects.toThrow(/Line 2/);
+    });
+
+    it('reads answers only when it is told to', async () => {
+      const answer = '{"id": "a", "prompt": "hi", "weak_answer": "hello"}';
+      expect(await run(answer)).toBe(await run('{"id": "a", "prompt": "hi"}'));
+    });
   });
 });

@@ -1,15 +1,22 @@
 // How well the answer checker picks the answers that a stronger model should give again, by cross-validation over
 // groups of questions: every row is scored by weights that saw neither it nor its like. `family out` saw no row of its
-// family; sources that share their questions are one family. With --weights FILE rows are scored by that file instead (for a held-out set).
+// family; sources that share their questions are one family. `checker`: 1 - chance of being right. `with scorer`: what
+// `tandem score --cascade` prints, check and prompt scorer together. With --weights FILE (and --router FILE) rows are
+// scored by those files instead (for a held-out set).
 //   npm run -s build && node bench/routing/cascade.mjs --data dev.jsonl.gz --answers dev.weak_answers.jsonl.gz \
-//     [--folds 5] [--seeds 5] [--weights FILE]
+//     [--folds 5] [--seeds 5] [--weights data/answer-weights.json --router data/router-weights.json]
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { escalationGain } from '../../dist/router/cascade.js';
 import { parseAnswerWeights } from '../../dist/router/complexity/answer/weights.js';
 import { checkAnswer } from '../../dist/router/complexity/answer.js';
+import { scorerOf } from '../../dist/router/complexity/scorer.js';
+import { loadModel } from '../../dist/router/complexity/weights.js';
 import { trainHeads, withSigns } from './cascade/heads.mjs';
 import { measure, randomFrom, rankingChance, standardError } from './cascade/measures.mjs';
 import { foldOf, readAnswered } from './cascade/rows.mjs';
+import { describeRows, readRows } from './data.mjs';
+import { trainModel } from './fit.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +25,7 @@ const { values } = parseArgs({
     folds: { type: 'string', default: '5' },
     seeds: { type: 'string', default: '5' },
     weights: { type: 'string' },
+    router: { type: 'string', default: 'data/router-weights.json' },
   },
 });
 if (!values.data || !values.answers) {
@@ -28,32 +36,40 @@ const [folds, seeds] = [Number(values.folds), Number(values.seeds)];
 const rows = withSigns(readAnswered(values.data, values.answers).rows);
 const random = randomFrom(7);
 
+const prompts = describeRows(readRows(values.data).rows);
+
 const weightsOf = (heads) => parseAnswerWeights({ version: 1, heads });
-const rightOf = (row, weights) => checkAnswer(row.prompt, row.answer, weights).right;
+
+/** Both scores of a row: by the answer alone, and by answer and prompt. */
+function rate(row, weights, scorer) {
+  const check = checkAnswer(row.prompt, row.answer, weights);
+  const complexity = scorer([{ role: 'user', content: row.prompt }]);
+  return { prompt: complexity.score, checker: 1 - check.right, both: escalationGain(complexity, check) };
+}
 
 const familyOf = ({ source }) => (source.includes('gsm') ? 'gsm8k' : source);
 
-/** The chance of being right of every row, from weights that were trained on the rows that `isOut` leaves. */
+/** The scores of every row, from weights that were trained on the rows that `isOut` leaves. */
 function scoreOut(parts, isOut) {
-  const right = new Float64Array(rows.length);
+  const scores = [];
   for (const part of parts) {
-    const weights = weightsOf(
-      trainHeads(
-        rows.filter((row) => !isOut(row, part)),
-        1,
-      ),
-    );
-    for (const [i, row] of rows.entries()) if (isOut(row, part)) right[i] = rightOf(row, weights);
+    const isIn = (row) => !isOut(row, part);
+    const weights = weightsOf(trainHeads(rows.filter(isIn), 1));
+    const scorer = scorerOf(trainModel(prompts.filter(isIn)));
+    for (const [i, row] of rows.entries()) if (isOut(row, part)) scores[i] = rate(row, weights, scorer);
   }
-  return right;
+  return scores;
+}
+
+/** By weights that are there already. */
+function scoreBy(file, routerFile) {
+  const weights = parseAnswerWeights(JSON.parse(readFileSync(file, 'utf8')));
+  const scorer = scorerOf(loadModel(routerFile));
+  return rows.map((row) => rate(row, weights, scorer));
 }
 
 const runs = values.weights
-  ? [
-      Float64Array.from(rows, (row) =>
-        rightOf(row, parseAnswerWeights(JSON.parse(readFileSync(values.weights, 'utf8')))),
-      ),
-    ]
+  ? [scoreBy(values.weights, values.router)]
   : Array.from({ length: seeds }, (_, seed) =>
       scoreOut([...Array(folds).keys()], (row, part) => foldOf(row.group, `cv${seed}`, folds) === part),
     );
@@ -73,8 +89,13 @@ for (const [name, at] of bySet) {
     random: [set.map(() => random())],
     'answer length': [set.map((row) => row.answer.length)],
     'prompt length': [set.map((row) => row.prompt.length)],
-    checker: runs.map((right) => at.map((i) => 1 - right[i])),
-    ...(familyOut && { 'family out': [at.map((i) => 1 - familyOut[i])] }),
+    'prompt scorer': runs.map((scores) => at.map((i) => scores[i].prompt)),
+    checker: runs.map((scores) => at.map((i) => scores[i].checker)),
+    'with scorer': runs.map((scores) => at.map((i) => scores[i].both)),
+    ...(familyOut && {
+      'family out': [at.map((i) => familyOut[i].checker)],
+      'both, family out': [at.map((i) => familyOut[i].both)],
+    }),
   };
   for (const [test, scorings] of Object.entries(tests)) {
     const measured = scorings.map((scores) => measure(set, scores));
@@ -87,6 +108,7 @@ for (const [name, at] of bySet) {
 }
 
 print([]);
+const said = (i) => 1 - runs[0][i].checker;
 print(['kind', 'said', 'n', 'right', '', '', '', '']);
 for (const kind of ['story', 'formula', 'choice', 'open']) {
   const at = rows.map((_, i) => i).filter((i) => rows[i].kind === kind);
@@ -97,10 +119,10 @@ for (const kind of ['story', 'formula', 'choice', 'open']) {
     [0.75, 0.9],
     [0.9, 1],
   ]) {
-    const inside = at.filter((i) => runs[0][i] >= from && runs[0][i] < to);
+    const inside = at.filter((i) => said(i) >= from && said(i) < to);
     if (inside.length === 0) continue;
     const mean = (read) => inside.reduce((sum, i) => sum + read(i), 0) / inside.length;
-    print([kind, mean((i) => runs[0][i]).toFixed(2), inside.length, mean((i) => rows[i].weak_correct).toFixed(2)]);
+    print([kind, mean(said).toFixed(2), inside.length, mean((i) => rows[i].weak_correct).toFixed(2)]);
   }
 }
 
@@ -119,7 +141,7 @@ const atShare = (part) => times[Math.floor(times.length * part)].toFixed(0);
 console.log(`\none check: P50 ${atShare(0.5)} us, P90 ${atShare(0.9)} us, P99 ${atShare(0.99)} us`);
 
 function print(cells) {
-  const widths = [34, 6, 14, 7, 7, 7, 7, 7];
+  const widths = [34, 6, 17, 7, 7, 7, 7, 7];
   console.log(
     cells
       .map((cell, i) => String(cell).padEnd(widths[i] ?? 8))

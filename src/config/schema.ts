@@ -140,6 +140,8 @@ export const fileSchema = block({
       )
       .default({}),
     onStreamLoss: z.enum(streamLosses).default('resume'),
+    /** Whole answers of small and medium models are checked, and a stronger model asked where that pays. */
+    cascade: z.boolean().default(false),
     shadow: block({
       share: z.number().min(0).max(1).default(0),
       budgetUsdPerDay: z.number().min(0).max(10_000).default(0.5),

@@ -33,6 +33,8 @@ export interface AttemptPlan {
   begun: Begun | null;
   /** Gets what arrives; undefined: only the result counts. */
   sink: Sink | undefined;
+  /** Told of an answer before its row is closed: whether another model is asked after it. */
+  goesOn?: ((answer: { text: string; finishReason: string | null }) => boolean) | undefined;
 }
 
 /** What one upstream call came to. */
@@ -57,9 +59,9 @@ export interface AttemptResult {
   settled: Promise<void>;
 }
 
-/** The answer's own cost and what failed attempts are known to have cost; an unknown answer makes the sum unknown. */
+/** What answers cost and what failed attempts are known to have cost; an unknown answer makes the sum unknown. */
 export function totalCostNano(attempts: readonly AttemptReport[]): number | null {
-  if (attempts.at(-1)?.costNanoUsd === null) return null;
+  if (attempts.some(({ error, costNanoUsd }) => error === null && costNanoUsd === null)) return null;
   return attempts.reduce((sum, attempt) => sum + (attempt.costNanoUsd ?? 0), 0);
 }
 
@@ -88,6 +90,7 @@ async function runAdmitted(parts: { ledger: Ledger; health: HealthBook }, plan: 
   const answer = await listen(plan);
   const bill = billFor(candidate, plan.inputTokens, answer);
   const { error, latencyMs, firstTokenMs } = answer;
+  const goesOn = error === null && plan.goesOn?.(answer) === true;
   const settled = parts.ledger.settleAttempt(id, {
     status: error ? (isCancelled(error, plan.signal) ? 'cancelled' : 'error') : 'ok',
     errorCode: error?.code,
@@ -99,7 +102,8 @@ async function runAdmitted(parts: { ledger: Ledger; health: HealthBook }, plan: 
     costSource: bill.costSource,
     firstTokenMs,
     latencyMs,
-    elapsedMs: Math.round(performance.now() - plan.startedAt),
+    // Nobody has waited for an answer that another one may replace.
+    elapsedMs: goesOn ? null : Math.round(performance.now() - plan.startedAt),
   });
   learn(parts.health, candidate, answer, bill.usage, plan.signal.aborted);
   return {

@@ -3,7 +3,14 @@ import { formatUsd } from '../money.ts';
 import { atScore } from './complexity/scorer.ts';
 import { neededRequests } from './goals.ts';
 import { complexFromScore, route, type Sized } from './route.ts';
-import { type Candidate, candidateName, type Decision, type QualityGoal, type Snapshot } from './types.ts';
+import {
+  type Candidate,
+  type CascadePlan,
+  candidateName,
+  type Decision,
+  type QualityGoal,
+  type Snapshot,
+} from './types.ts';
 
 const scoreStep = 0.05;
 
@@ -21,7 +28,8 @@ export function whyOf(decision: Decision): string {
     complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
   const among = asked.backend === 'auto' ? '' : ` among ${asked.backend}`;
   const why = `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is ${meritOf(decision)}${among}: ${reasonOf(chosen)}.`;
-  return decision.quality ? `${why} ${qualityText(decision.quality)}` : why;
+  const parts = [why, decision.quality && qualityText(decision.quality), decision.cascade && planOf(decision.cascade)];
+  return parts.filter((part) => part).join(' ');
 }
 
 function meritOf({ priority, quality, dedicatedFromScore, complexity }: Decision): string {
@@ -46,6 +54,16 @@ function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
+/** What may follow the first answer, in a sentence. */
+function planOf({ next, escalates, expectedCostNanoUsd }: CascadePlan): string {
+  const share =
+    escalates === null
+      ? 'where it is refused, empty, cut or not the form asked for'
+      : `in about ${Math.round(100 * escalates)} % of such cases`;
+  const cost = expectedCostNanoUsd === null ? '' : `, about ${formatUsd(expectedCostNanoUsd)} in all`;
+  return `Its answer is checked, and ${candidateName(next)} asked after it ${share}${cost}.`;
+}
+
 /** What speaks for a candidate, or against it. */
 export function reasonOf({ constraint, note, spared, ...candidate }: Candidate): string {
   if (constraint !== null && note !== null) return note;
@@ -61,13 +79,13 @@ export function reasonOf({ constraint, note, spared, ...candidate }: Candidate):
 }
 
 /** In words, what would lead to another choice: another priority, or a harder or easier prompt. */
-export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision): string[] {
+export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision, decide = route): string[] {
   const current = choiceOf(decision);
   const changes: string[] = [];
   const byPriority = { ...snapshot, quality: undefined };
   for (const priority of priorities) {
     if (priority === sized.request.priority && snapshot.quality === undefined) continue;
-    const choice = choiceOf(route({ ...sized, request: { ...sized.request, priority } }, byPriority));
+    const choice = choiceOf(decide({ ...sized, request: { ...sized.request, priority } }, byPriority));
     if (choice !== current && choice) changes.push(`priority ${priority} -> ${choice}`);
   }
   const { score } = sized.complexity;
@@ -77,7 +95,7 @@ export function wouldChange(sized: Sized, snapshot: Snapshot, decision: Decision
       other >= 0 && other <= 1;
       other = round(other + direction * scoreStep)
     ) {
-      const choice = choiceOf(route({ ...sized, complexity: atScore(sized.complexity, other) }, snapshot));
+      const choice = choiceOf(decide({ ...sized, complexity: atScore(sized.complexity, other) }, snapshot));
       if (choice === current || !choice) continue;
       changes.push(`score ${direction > 0 ? 'from' : 'down to'} ${other.toFixed(2)} -> ${choice}`);
       break;

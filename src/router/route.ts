@@ -15,14 +15,7 @@ import {
   type Snapshot,
   type Speed,
 } from './types.ts';
-
-/** What a good answer, and a second of waiting, are worth under a priority. Their ratio to prices is what decides. */
-const worthByPriority: Record<Priority, { answerNanoUsd: number; secondNanoUsd: number }> = {
-  low_cost: { answerNanoUsd: usdToNano(0.002), secondNanoUsd: 0 },
-  balanced: { answerNanoUsd: usdToNano(0.02), secondNanoUsd: usdToNano(0.0001) },
-  performance: { answerNanoUsd: usdToNano(1), secondNanoUsd: usdToNano(0.0001) },
-  latency_critical: { answerNanoUsd: usdToNano(0.02), secondNanoUsd: usdToNano(0.001) },
-};
+import { worthByPriority } from './worth.ts';
 
 /** From this score up a prompt is complex: the work that dedicated GPUs are kept for. */
 export const complexFromScore = 0.5;
@@ -170,6 +163,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const occupancy = spared ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
   const worth = worthOf(request.priority, snapshot);
+  const burdenNanoUsd = Math.round(rankedCost + occupancy + seconds * worth.secondNanoUsd);
 
   const excluded = exclusion(backend, model, sized, { roomTokens, maxTokens, worstCostNanoUsd }, snapshot);
   return {
@@ -187,9 +181,8 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
     predictedCostNanoUsd,
     worstCostNanoUsd,
     predictedLatencyMs: Math.round(seconds * 1000),
-    valueNanoUsd: Math.round(
-      suitability * worth.answerNanoUsd - rankedCost - occupancy - seconds * worth.secondNanoUsd,
-    ),
+    burdenNanoUsd,
+    valueNanoUsd: Math.round(suitability * worth.answerNanoUsd) - burdenNanoUsd,
   };
 }
 

@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Cancellation, pause, throwIfCancelled } from '../cancellation.ts';
 import { type Privacy, reservedBackendIds, type StreamLoss } from '../config/schema.ts';
-import { AppError, type ErrorCode } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { Ledger } from '../usage/ledger.ts';
-import { type AttemptReport, runAttempt } from './attempt.ts';
+import { type AttemptPlan, type AttemptReport, runAttempt } from './attempt.ts';
+import { planCascade } from './cascade.ts';
 import { matchesBackend, mayHavePrompts, requireCandidates } from './constraints.ts';
 import { Delivery, type Receiver } from './delivery.ts';
+import { type CascadeOutcome, Escalation, kindAsked, mayCascade } from './escalation.ts';
 import { wouldChange } from './explain.ts';
+import { endsRequest, failure } from './failure.ts';
 import type { HealthBook } from './health.ts';
 import { Itinerary } from './itinerary.ts';
 import { isNamed, route, type Sized } from './route.ts';
@@ -15,6 +18,7 @@ import { estimatePromptTokens } from './tokens.ts';
 import {
   type Backend,
   type BackendSource,
+  type Candidate,
   candidateName,
   type Decision,
   type ModelRequest,
@@ -35,8 +39,12 @@ export interface Answer {
   body: Buffer | null;
   finishReason: string;
   decision: Decision;
-  /** Every upstream call, in order; the last one gave the answer. */
+  /** Every upstream call, in order. */
   attempts: AttemptReport[];
+  /** The one of them that gave the answer. */
+  answeredBy: AttemptReport;
+  /** What the check of the first answer led to; null: none was checked. */
+  cascade: CascadeOutcome | null;
   latencyMs: number;
   /** When the rows of all attempts are closed. */
   settled: Promise<unknown>;
@@ -57,6 +65,8 @@ export interface RouterParts {
   onStreamLoss: StreamLoss;
   /** What the requests of late say about how to reach a quality or a share. */
   workload?: Pick<Workload, 'goals'> | undefined;
+  /** Answers of small and medium models are checked, and stronger models asked where that pays. */
+  cascade?: boolean | undefined;
   /** Gets every answer that a caller has. */
   shadow?: Pick<ShadowRunner, 'consider'> | undefined;
   /** Told of every attempt that was sent, when it is over. */
@@ -74,8 +84,16 @@ export class Router {
   /** The decision that `run` would take now. Calls no model and writes nothing. */
   async explain(request: ModelRequest, signal: Cancellation): Promise<Explanation> {
     const { sized, snapshot } = await this.#prepare(request, signal);
-    const decision = route(sized, snapshot);
-    return { decision, wouldChange: wouldChange(sized, snapshot, decision) };
+    const decide = this.#decider(request, undefined);
+    const decision = decide(sized, snapshot);
+    return { decision, wouldChange: wouldChange(sized, snapshot, decision, decide) };
+  }
+
+  /** `route()`, with a plan for the cascade where there may be one: what a receiver has already stays as it is. */
+  #decider(request: ModelRequest, receiver: Receiver | undefined): typeof route {
+    if (!this.#parts.cascade || receiver || !mayCascade(request)) return route;
+    const kind = kindAsked(request);
+    return (sized, snapshot) => planCascade(route(sized, snapshot), kind);
   }
 
   /**
@@ -102,7 +120,8 @@ export class Router {
   ): Promise<Answer> {
     const startedAt = performance.now();
     const { sized, snapshot } = await this.#prepare(request, signal);
-    const decision = route(sized, snapshot);
+    const decide = this.#decider(request, receiver);
+    const decision = decide(sized, snapshot);
     const itinerary = new Itinerary(
       requireCandidates(decision, snapshot, request),
       snapshot,
@@ -110,40 +129,57 @@ export class Router {
     );
     const delivery = receiver && new Delivery(request, decision, receiver);
     const attempts: AttemptReport[] = [];
-    for (let leg = itinerary.next(); leg; leg = itinerary.next()) {
-      const { candidate } = leg;
-      const leftMs = request.timeLimitMs - (performance.now() - startedAt) - leg.waitMs;
-      if (leftMs <= 0) break;
-      if (leg.waitMs > 0) await pause(leg.waitMs, signal);
-      const backend = this.#backend(candidate.backend);
-      const begun = delivery?.begunFor(backend.prefill) ?? null;
+    const timeLeft = () => request.timeLimitMs - (performance.now() - startedAt);
+    const escalation = decide === route ? null : new Escalation(request, decision, attempts, timeLeft);
+    const ask = async (
+      candidate: Candidate,
+      about: Pick<AttemptPlan, 'firstByteMs' | 'leftMs'> & Partial<AttemptPlan>,
+    ) => {
       const result = await runAttempt(this.#parts, {
-        backend,
+        backend: this.#backend(candidate.backend),
         candidate,
         request,
         ordinal: attempts.filter(({ sent }) => sent).length + 1,
         inputTokens: sized.inputTokens,
         score: sized.complexity.score,
         predicted: sized.complexity.predicted ?? sized.complexity.suffices,
-        firstByteMs: leg.hasOthers ? leftMs * shareWhileOthersWait : leftMs,
-        leftMs,
         startedAt,
         signal,
-        begun,
-        sink: delivery?.sinkFor(candidate, begun),
+        begun: null,
+        sink: undefined,
+        ...about,
       });
       attempts.push(result.report);
       settled.push(result.settled);
       if (result.report.sent) this.#parts.observe?.(result.report);
-      const { error } = result.report;
+      return result;
+    };
+    for (let leg = itinerary.next(); leg; leg = itinerary.next()) {
+      const { candidate } = leg;
+      const leftMs = timeLeft() - leg.waitMs;
+      if (leftMs <= 0) break;
+      if (leg.waitMs > 0) await pause(leg.waitMs, signal);
+      const begun = delivery?.begunFor(this.#backend(candidate.backend).prefill) ?? null;
+      const first = await ask(candidate, {
+        firstByteMs: leg.hasOthers ? leftMs * shareWhileOthersWait : leftMs,
+        leftMs,
+        begun,
+        sink: delivery?.sinkFor(candidate, begun),
+        goesOn: escalation ? (heard) => escalation.check(candidate, heard) : undefined,
+      });
+      const { error } = first.report;
       if (!error) {
-        const answer = {
+        const second = await escalation?.askNext(signal, (next, leftMs) => ask(next, { firstByteMs: leftMs, leftMs }));
+        const { report, ...given } = second ?? first;
+        const answer: Answer = {
           requestId: request.id,
-          text: result.text,
-          body: result.body,
-          finishReason: result.finishReason,
+          text: given.text,
+          body: given.body,
+          finishReason: given.finishReason,
           decision,
           attempts,
+          answeredBy: report,
+          cascade: escalation?.outcome ?? null,
           latencyMs: Math.round(performance.now() - startedAt),
           settled: Promise.all(settled),
         };
@@ -151,7 +187,7 @@ export class Router {
         return answer;
       }
       if (signal.aborted || endsRequest(error)) throw error;
-      itinerary.failed(candidate, error, result.report.sent);
+      itinerary.failed(candidate, error, first.report.sent);
       if (!delivery?.started) continue;
       if (this.#parts.onStreamLoss === 'error' || !delivery.isResumable) throw error;
       itinerary.prefer((other) => this.#backend(other.backend).prefill !== null);
@@ -246,47 +282,6 @@ function nothingConfigured(): AppError {
   return new AppError('not_configured', 'No model backend is configured.', {
     next: 'Set a provider key (for example DEEPINFRA_API_KEY), or name backends in tandem.yaml; `tandem --sandbox` works without any.',
   });
-}
-
-/** Trying elsewhere cannot help, or must not happen. */
-function endsRequest(error: AppError): boolean {
-  return error.code === 'cancelled' || error.code === 'deadline_exceeded' || error.code === 'content_filtered';
-}
-
-/**
- * One attempt, or one cause for all: that error. Several: one error that names each, and says when the first of them
- * may be asked again.
- */
-function failure(attempts: AttemptReport[]): AppError {
-  const [first] = attempts;
-  if (!first)
-    return new AppError('deadline_exceeded', 'The time for this call was over before a model could be asked.');
-  const asked = attempts.filter(({ sent }) => sent);
-  const [firstAsked] = asked;
-  if (!firstAsked && first.error) return first.error;
-  const last = asked.at(-1)?.error;
-  if (firstAsked && last && asked.every((attempt) => isSameFailure(attempt, firstAsked))) return last;
-  const each = attempts
-    .map((attempt) => `${candidateName(attempt)}: ${attempt.error?.message ?? 'failed'}`)
-    .join('\n- ');
-  const waits = attempts.flatMap((attempt) => attempt.error?.retryAfterMs ?? []);
-  const retryAfterMs = waits.length > 0 ? Math.min(...waits) : undefined;
-  return new AppError('all_attempts_failed', `Every backend failed.\n- ${each}\n`, {
-    next:
-      retryAfterMs === undefined
-        ? 'Try again in a moment; `tandem doctor` checks keys and reachability.'
-        : `Try again in ${Math.max(1, Math.ceil(retryAfterMs / 1000))} s.`,
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
-  });
-}
-
-/** What is the caller's to mend, whoever says it. */
-const callersFaults: readonly ErrorCode[] = ['upstream_rejected', 'context_too_long'];
-
-function isSameFailure(one: AttemptReport, other: AttemptReport): boolean {
-  const code = other.error?.code;
-  if (code === undefined || one.error?.code !== code) return false;
-  return callersFaults.includes(code) || candidateName(one) === candidateName(other);
 }
 
 /** Lists of models that are due are waited for, but not long: a decision can do with the old ones. */

@@ -242,6 +242,8 @@ export interface Candidate {
   /** The most it can cost; what the budget reserves. */
   worstCostNanoUsd: number | null;
   predictedLatencyMs: number;
+  /** What it is expected to cost in money, in a place on a GPU that is kept for others, and in waiting. */
+  burdenNanoUsd: number;
   /** What the answer is worth less what it costs in money and waiting, in nano-dollars: the rank. */
   valueNanoUsd: number;
 }
@@ -258,6 +260,18 @@ export interface Decision {
   expectedOutputTokens: number;
   /** Ranked: those that will be tried, in order, then the excluded ones. */
   candidates: readonly Candidate[];
+  /** What is expected of asking a stronger model after the first, where that may happen. */
+  cascade?: CascadePlan | undefined;
+}
+
+/** A cheap model is asked, its answer checked, and a stronger one asked where that pays. */
+export interface CascadePlan {
+  first: Candidate;
+  next: Candidate;
+  /** Share of such requests that go on to `next`; null: not known of answers to this kind of prompt. */
+  escalates: number | null;
+  /** Of both together; null: unknown. */
+  expectedCostNanoUsd: number | null;
 }
 
 export function candidateName(candidate: { backend: string; model: string }): string {

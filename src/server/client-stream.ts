@@ -40,8 +40,7 @@ export class ClientStream {
 
   /** After a whole answer. Its cost is known only now, so it goes into a trailer. */
   end(answer: Answer): void {
-    const last = answer.attempts.at(-1);
-    if (!this.hasBegun && last) this.#begin(last, answer.decision);
+    if (!this.hasBegun) this.#begin(answer.answeredBy, answer.decision);
     if (this.#hasTrailers) this.#raw.addTrailers({ [costHeader]: costText(answer) });
     this.#endWith(endMark);
   }

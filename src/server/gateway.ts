@@ -111,12 +111,11 @@ function readOnly(): AppError {
 /** Past Fastify: its way of answering costs a tenth of a whole request, and there is nothing left for it to do. */
 function sendWhole({ config, unreadMs }: GatewayParts, reply: FastifyReply, answer: Answer): FastifyReply {
   const { raw } = reply;
-  const last = answer.attempts.at(-1);
   const body = config.redactor.hideInBytes(answer.body ?? Buffer.alloc(0));
   // What does not fit into the buffers of the connection has to be read.
   if (body.length > bufferedBytes) raw.setTimeout(unreadMs);
   const headers = [
-    ...Object.entries({ ...reply.getHeaders(), ...(last && routeHeaders(last, answer.decision)) }).flat(),
+    ...Object.entries({ ...reply.getHeaders(), ...routeHeaders(answer.answeredBy, answer.decision) }).flat(),
     costHeader,
     costText(answer),
     'x-tandem-attempts',

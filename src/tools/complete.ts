@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
 import { type AttemptReport, totalCostNano } from '../router/attempt.ts';
+import { type CascadeOutcome, sayCascade } from '../router/escalation.ts';
 import { whyOf } from '../router/explain.ts';
 import type { Answer } from '../router/router.ts';
 import { candidateName } from '../router/types.ts';
@@ -33,6 +34,7 @@ export const complete = defineTool({
     score: z.number().optional(),
     tokens_estimated: z.boolean().optional(),
     attempts: z.array(z.looseObject({})).optional(),
+    check: z.looseObject({}).optional(),
   }),
   async handler(input, context) {
     const answer = await context.router.run(toModelRequest(input, context), context.signal);
@@ -58,33 +60,52 @@ export const complete = defineTool({
 });
 
 function present(answer: Answer, detailed: boolean) {
-  const last = answer.attempts.at(-1) as AttemptReport;
-  const failed = answer.attempts.slice(0, -1);
+  const { answeredBy: by, cascade } = answer;
+  const isSingle = answer.attempts.length === 1;
   const cut = answer.finishReason === 'deadline' ? ' The answer was cut when the time for the call was over.' : '';
   return {
     request_id: answer.requestId,
     text: answer.text,
-    backend: last.backend,
-    model: last.model,
-    input_tokens: last.usage?.inputTokens ?? null,
-    output_tokens: last.usage?.outputTokens ?? null,
+    backend: by.backend,
+    model: by.model,
+    input_tokens: by.usage?.inputTokens ?? null,
+    output_tokens: by.usage?.outputTokens ?? null,
     cost_usd: nanoToUsd(totalCostNano(answer.attempts)),
-    cost_basis: last.costSource ?? 'unknown',
+    cost_basis: by.costSource ?? 'unknown',
     latency_ms: answer.latencyMs,
-    why: whyThis(answer, failed, last) + cut,
+    why: whyThis(answer) + cut,
     finish_reason: answer.finishReason,
-    ...(last.usageSource === 'estimate' && { tokens_estimated: true }),
+    ...(by.usageSource === 'estimate' && { tokens_estimated: true }),
     ...(detailed && { score: answer.decision.complexity.score }),
-    ...((detailed || failed.length > 0) && { attempts: answer.attempts.map(presentAttempt) }),
+    ...(detailed && cascade && { check: presentCheck(cascade) }),
+    ...((detailed || !isSingle) && { attempts: answer.attempts.map(presentAttempt) }),
   };
 }
 
-function whyThis(answer: Answer, failed: readonly AttemptReport[], last: AttemptReport): string {
-  if (failed.length === 0) return whyOf(answer.decision);
+/** Who answered first, what failed before that, and what the check of that answer led to. */
+function whyThis({ decision, attempts, cascade }: Answer): string {
+  const first = attempts.find(({ error }) => error === null);
+  const failed = attempts.slice(0, first ? attempts.indexOf(first) : 0);
   const reasons = failed.map(
     (attempt) => `${candidateName(attempt)} failed (${attempt.error?.message ?? 'no answer'})`,
   );
-  return `Fallback to ${last.kind} ${candidateName(last)}: ${reasons.join('; ')}`;
+  const fallback =
+    first && failed.length > 0 ? `Fallback to ${first.kind} ${candidateName(first)}: ${reasons.join('; ')}` : null;
+  if (!first || !cascade?.verdict.next) return fallback ?? whyOf(decision);
+  const escalated = sayCascade(cascade, candidateName(first));
+  return fallback === null ? escalated : `${fallback}. ${escalated}`;
+}
+
+function presentCheck({ verdict }: CascadeOutcome): Record<string, unknown> {
+  return {
+    right: verdict.right,
+    basis: verdict.basis,
+    found: verdict.sign,
+    gain: verdict.gain,
+    gain_usd: nanoToUsd(verdict.gainNanoUsd),
+    burden_usd: nanoToUsd(verdict.burdenNanoUsd),
+    asked: verdict.next && candidateName(verdict.next),
+  };
 }
 
 function presentAttempt(attempt: AttemptReport): Record<string, unknown> {

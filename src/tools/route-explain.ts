@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { nanoToUsd } from '../money.ts';
 import { reasonOf, whyOf } from '../router/explain.ts';
-import type { Feature } from '../router/types.ts';
+import { type CascadePlan, candidateName, type Feature } from '../router/types.ts';
 import { promptInput, toModelRequest } from './prompt-input.ts';
 import { milliseconds, table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
@@ -27,6 +27,7 @@ export const routeExplain = defineTool({
     candidates: z.array(z.looseObject({})),
     would_change: z.array(z.string()),
     quality: z.looseObject({}).optional(),
+    cascade: z.looseObject({}).optional(),
   }),
   async handler(input, context) {
     const { decision, wouldChange } = await context.router.explain(toModelRequest(input, context), context.signal);
@@ -70,6 +71,7 @@ export const routeExplain = defineTool({
         }),
       })),
       would_change: wouldChange,
+      ...(decision.cascade && { cascade: presentCascade(decision.cascade) }),
     };
   },
   render(output) {
@@ -132,6 +134,16 @@ function strongest(features: readonly Feature[], all: boolean) {
 
 function rounded(value: number): number {
   return Math.round(value * 1_000) / 1_000;
+}
+
+function presentCascade({ first, next, escalates, expectedCostNanoUsd }: CascadePlan): Record<string, unknown> {
+  return {
+    first: candidateName(first),
+    // biome-ignore lint/suspicious/noThenProperty: a name, which nobody calls.
+    then: candidateName(next),
+    escalates_about: escalates === null ? null : Math.round(100 * escalates) / 100,
+    expected_cost_usd: nanoToUsd(expectedCostNanoUsd),
+  };
 }
 
 function priceOrigin({ kind, price_source: source, price_as_of: asOf }: Record<string, unknown>): string {

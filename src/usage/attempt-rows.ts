@@ -37,7 +37,8 @@ export interface AttemptOutcome {
   costSource: CostSource | null;
   firstTokenMs: number | null;
   latencyMs: number;
-  elapsedMs: number;
+  /** Null: another model is asked after this answer. */
+  elapsedMs: number | null;
 }
 
 /** What settling needs to know of a row. */

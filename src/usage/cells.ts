@@ -17,7 +17,10 @@ export interface Cell {
   /** Tokens were estimated. */
   estimated: number;
   unknownCost: number;
+  /** Requests whose answers are not all of known cost. */
   unknownAnswers: number;
+  /** Answers to requests that had one already (see `isSecond`). */
+  seconds: number;
   inputTokens: number;
   outputTokens: number;
   costNanoUsd: number;
@@ -51,6 +54,20 @@ interface SummedRow extends Omit<Cell, 'latenciesMs'> {
   lastStartedAtMs: number;
 }
 
+/**
+ * Whether the row came after an answer to the same request, which was checked and found wanting. A comparison comes
+ * after one too, but in another name. Rows of one request are settled in order, and their ids say where they stand.
+ */
+const isSecond = afterAnswer('');
+const isAfterUnknown = afterAnswer('AND earlier.cost_nano_usd IS NULL');
+
+function afterAnswer(condition: string): string {
+  return `(ordinal > 1 AND EXISTS (
+    SELECT 1 FROM attempt AS earlier
+    WHERE earlier.id = attempt.request_id || '.' || (attempt.ordinal - 1)
+      AND earlier.status = 'ok' AND earlier.principal_id = attempt.principal_id ${condition}))`;
+}
+
 /** A text, for Kysely's builder says the same in three times the words. `+`: sequence finds the rows, time filters them. */
 const sumRows = `
 SELECT day, backend, kind, model, principal_id AS "principalId",
@@ -62,13 +79,17 @@ SELECT day, backend, kind, model, principal_id AS "principalId",
   count(CASE WHEN status = 'cancelled' THEN 1 END) AS cancelled,
   count(CASE WHEN usage_source = 'estimate' AND status != 'open' THEN 1 END) AS estimated,
   count(CASE WHEN cost_nano_usd IS NULL AND status != 'open' THEN 1 END) AS "unknownCost",
-  count(CASE WHEN cost_nano_usd IS NULL AND status = 'ok' THEN 1 END) AS "unknownAnswers",
+  count(CASE WHEN cost_nano_usd IS NULL AND status = 'ok' AND NOT ${isAfterUnknown} THEN 1 END) AS "unknownAnswers",
+  count(CASE WHEN status = 'ok' AND ${isSecond} THEN 1 END) AS seconds,
   coalesce(sum(CASE WHEN status != 'open' THEN input_tokens END), 0) AS "inputTokens",
   coalesce(sum(CASE WHEN status != 'open' THEN output_tokens END), 0) AS "outputTokens",
   coalesce(sum(CASE WHEN status != 'open' THEN cost_nano_usd END), 0) AS "costNanoUsd",
   coalesce(sum(CASE WHEN status = 'ok' THEN latency_ms END), 0) AS "answeredMs",
   group_concat(CASE WHEN status = 'ok' THEN latency_ms END) AS latencies,
-  group_concat(CASE WHEN status = 'ok' AND principal_id != '${shadowPrincipalId}' THEN elapsed_ms END) AS elapsed,
+  group_concat(CASE
+    WHEN status = 'ok' AND principal_id != '${shadowPrincipalId}' THEN elapsed_ms
+    WHEN status = 'error' AND ${isSecond} THEN elapsed_ms
+  END) AS elapsed,
   min(started_at_ms) AS "firstStartedAtMs",
   max(started_at_ms) AS "lastStartedAtMs"
 FROM attempt
@@ -116,6 +137,8 @@ type PackedCell = [
   costNanoUsd: number,
   answeredMs: number,
   times: number,
+  /** Not in chunks of older versions. */
+  seconds?: number,
 ];
 
 /** The cells without their times, and all times in one piece. */
@@ -140,6 +163,7 @@ export function packCells(cells: readonly Cell[]): { cells: string; latencies: U
       cell.costNanoUsd,
       cell.answeredMs,
       cell.latenciesMs.length,
+      cell.seconds,
     ],
   );
   const latencies = new Float64Array(cells.reduce((sum, cell) => sum + cell.latenciesMs.length, 0));
@@ -176,6 +200,7 @@ export function unpackCells(text: string, bytes: Uint8Array | ArrayBuffer): Cell
       outputTokens: packed[14],
       costNanoUsd: packed[15],
       answeredMs: packed[16],
+      seconds: packed[18] ?? 0,
       latenciesMs: latencies.subarray(first, read),
     };
   });

@@ -104,11 +104,12 @@ export class Reports {
     const all = total(cells);
     const shadow = total(cells.filter(isShadow));
     const asked = cells.filter((cell) => !isShadow(cell));
-    const { requests, cancelled, answered, unknownAnswers } = total(asked);
+    const { requests, cancelled, unknownAnswers } = total(asked);
+    const answered = requestsAnswered(asked);
     const gpuCostNanoUsd = instances.reduce((sum, instance) => sum + instance.costNanoUsd, 0);
     const ended = requests - cancelled;
     const known = answered - unknownAnswers;
-    const serverless = total(asked.filter(({ kind }) => kind === 'serverless')).answered;
+    const serverless = requestsAnswered(asked.filter(({ kind }) => kind === 'serverless'));
     const groups = groupOf(cells, (cell) => keyOf(cell, groupBy));
     const shares = gpuShares(groupBy, cells, machines, { fromMs, toMs, nowMs }, this.#calendar);
     return {
@@ -131,7 +132,7 @@ export class Reports {
       serverlessShare: answered > 0 ? serverless / answered : null,
       dedicatedShare: answered > 0 ? (answered - serverless) / answered : null,
       rows: [...new Set([...groups.keys(), ...shares.keys()])]
-        .map((key) => rowOf(key, groups.get(key) ?? [], shares.get(key) ?? 0))
+        .map((key) => rowOf(key, groups.get(key) ?? [], shares.get(key) ?? 0, groupBy))
         .sort(byKey),
       instances,
       unknownCost: [...groupOf(cells, (cell) => `${cell.backend}\0${cell.model}`)]
@@ -172,13 +173,16 @@ function groupOf(cells: readonly Cell[], key: (cell: Cell) => string): Map<strin
   return groups;
 }
 
+/** Under these, answers are counted by request; under the others, where they came from. */
+const byRequest: readonly ReportGroup[] = ['day', 'principal'];
+
 /** A row without cells is a machine that no attempt went to. */
-function rowOf(key: string, cells: readonly Cell[], gpuCostNanoUsd: number): ReportRow {
+function rowOf(key: string, cells: readonly Cell[], gpuCostNanoUsd: number, groupBy: ReportGroup): ReportRow {
   const sums = total(cells);
   return {
     key,
     attempts: sums.attempts,
-    answered: sums.answered,
+    answered: byRequest.includes(groupBy) ? requestsAnswered(cells) : sums.answered,
     errorRate: sums.attempts > sums.cancelled ? sums.failed / (sums.attempts - sums.cancelled) : 0,
     inputTokens: sums.inputTokens,
     outputTokens: sums.outputTokens,
@@ -187,6 +191,11 @@ function rowOf(key: string, cells: readonly Cell[], gpuCostNanoUsd: number): Rep
     gpuCostNanoUsd,
     ...percentiles(cells.map(({ latenciesMs }) => latenciesMs)),
   };
+}
+
+/** A request with two answers, the first of which was found wanting, is one, where its first answer came from. */
+function requestsAnswered(cells: readonly Cell[]): number {
+  return cells.reduce((sum, { answered, seconds }) => sum + answered - seconds, 0);
 }
 
 function total(cells: readonly Cell[]) {

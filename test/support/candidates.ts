@@ -18,6 +18,7 @@ export function candidate(backend: string, model = 'm'): Candidate {
     predictedCostNanoUsd: null,
     worstCostNanoUsd: null,
     predictedLatencyMs: 0,
+    burdenNanoUsd: 0,
     valueNanoUsd: 0,
   };
 }

@@ -114,6 +114,8 @@ type Step = typeof step extends fc.Arbitrary<infer Value> ? Value : never;
 async function live(books: Books, other: Books, steps: Step[], chunkSize: number): Promise<void> {
   const open: string[] = [];
   const interrupted: string[] = [];
+  /** The last request that was answered: a second answer to it may come. */
+  let answered: { requestId?: string } = {};
   const settle = (id: string | undefined, of: Step) =>
     id === undefined
       ? undefined
@@ -133,12 +135,15 @@ async function live(books: Books, other: Books, steps: Step[], chunkSize: number
       const id = await books.ledger.openAttempt(
         attempt({
           ...of,
+          ...(of.ordinal === 2 && answered),
           kind: of.backend === 'gpu' ? 'dedicated' : 'serverless',
           reserveNanoUsd: 0,
           principal: { ...localPrincipal, id: of.principalId },
           deadlineMs: 1e12,
         }),
       );
+      if (of.ordinal === 2) answered = {};
+      else if (of.act === 'call' && of.status === 'ok') answered = { requestId: id.slice(0, -2) };
       if (of.act === 'call') await settle(id, of);
       else open.push(id);
     } else if (of.act === 'settle') await settle(open.shift(), of);

@@ -12,11 +12,24 @@ export function naiveReport(rows: AttemptTable[], fromMs: number, toMs: number, 
       kind: row.kind,
       principal: row.principal_id,
     })[groupBy];
-  const answered = ended.filter(({ status }) => status === 'ok');
+  const isAnswer = ({ status }: AttemptTable) => status === 'ok';
+  const first = (row: AttemptTable) =>
+    rows.find(
+      (other) =>
+        isAnswer(other) &&
+        other.request_id === row.request_id &&
+        other.principal_id === row.principal_id &&
+        other.ordinal === row.ordinal - 1,
+    );
+  const answered = ended.filter((row) => isAnswer(row) && !first(row));
+  const waited = ended.filter((row) => isAnswer(row) || (row.status === 'error' && first(row)));
+  const unknownAnswers = ended.filter(
+    (row) => isAnswer(row) && row.cost_nano_usd === null && first(row)?.cost_nano_usd !== null,
+  ).length;
   const requests = ended.filter(({ ordinal }) => ordinal === 1).length;
   const counted = requests - ended.filter(({ status }) => status === 'cancelled').length;
   const costNanoUsd = sum(ended, 'cost_nano_usd');
-  const known = answered.filter((row) => row.cost_nano_usd !== null).length;
+  const known = answered.length - unknownAnswers;
   const share = (kind: string) =>
     answered.length > 0 ? answered.filter((row) => row.kind === kind).length / answered.length : null;
   const unknown = ended.filter((row) => row.cost_nano_usd === null);
@@ -29,7 +42,7 @@ export function naiveReport(rows: AttemptTable[], fromMs: number, toMs: number, 
     outputTokens: sum(ended, 'output_tokens'),
     tokenCostNanoUsd: costNanoUsd,
     costPerRequestNanoUsd: known > 0 ? Math.round(costNanoUsd / known) : null,
-    latency: percentilesOf(answered, 'elapsed_ms'),
+    latency: percentilesOf(waited, 'elapsed_ms'),
     serverlessShare: share('serverless'),
     dedicatedShare: share('dedicated'),
     estimatedUsage: ended.filter((row) => row.usage_source === 'estimate').length,
@@ -46,7 +59,8 @@ export function naiveReport(rows: AttemptTable[], fromMs: number, toMs: number, 
       return {
         key,
         attempts: own.length,
-        answered: answers.length,
+        answered: (groupBy === 'day' || groupBy === 'principal' ? answers.filter((row) => !first(row)) : answers)
+          .length,
         errorRate: tried > 0 ? failed / tried : 0,
         inputTokens: sum(own, 'input_tokens'),
         outputTokens: sum(own, 'output_tokens'),

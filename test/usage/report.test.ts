@@ -113,6 +113,47 @@ describe('a report', () => {
     ]);
   });
 
+  it('counts a request once whose first answer was found wanting, with the time until the last one', async () => {
+    const books = await openBooks();
+    await record(books, { requestId: 'r', ordinal: 1, backend: 'groq' }, { elapsedMs: null, costNanoUsd: 100 });
+    await record(books, { requestId: 'r', ordinal: 2, backend: 'together' }, { elapsedMs: 900, costNanoUsd: 1_000 });
+    expect(await report(books)).toMatchObject({
+      requests: 1,
+      answered: 1,
+      errorRate: 0,
+      serverlessShare: 1,
+      costPerRequestNanoUsd: 1_100,
+      latency: { p50Ms: 900, p99Ms: 900 },
+      rows: [
+        { key: 'groq', attempts: 1, answered: 1 },
+        { key: 'together', attempts: 1, answered: 1 },
+      ],
+    });
+    expect((await report(books, 'day')).rows).toMatchObject([{ attempts: 2, answered: 1, costNanoUsd: 1_100 }]);
+  });
+
+  it('counts a request as answered by its first answer when the second one failed', async () => {
+    const books = await openBooks();
+    await record(books, { requestId: 'r', ordinal: 1 }, { elapsedMs: null });
+    await record(books, { requestId: 'r', ordinal: 2 }, { ...failed, elapsedMs: 700 });
+    expect(await report(books)).toMatchObject({ requests: 1, answered: 1, errorRate: 0, latency: { p50Ms: 700 } });
+  });
+
+  it('knows what a request cost only when both of its answers have a price', async () => {
+    const books = await openBooks();
+    const costs = [
+      [null, null],
+      [null, 5],
+      [5, null],
+      [40, 60],
+    ];
+    for (const [at, [one = 0, two = 0]] of costs.entries()) {
+      await record(books, { requestId: `r${at}`, ordinal: 1 }, { costNanoUsd: one });
+      await record(books, { requestId: `r${at}`, ordinal: 2 }, { costNanoUsd: two });
+    }
+    expect(await report(books)).toMatchObject({ answered: 4, tokenCostNanoUsd: 110, costPerRequestNanoUsd: 110 });
+  });
+
   it('counts requests without an answer as failed, and cancelled ones not at all', async () => {
     const books = await openBooks();
     for (const status of ['ok', 'ok', 'ok', 'error', 'cancelled'] as const) await record(books, {}, { status });

@@ -21,6 +21,12 @@ export interface AnswerCheck {
   base: number;
 }
 
+/** What kind of prompt it is; an answer without a sum may show that a `story` is none. */
+export function kindOfPrompt(prompt: string): Kind {
+  const { kind, asksQuantity } = readQuestion(prompt);
+  return kind === 'story' && !asksQuantity ? 'open' : kind;
+}
+
 /**
  * Checks the answer of a small model before a larger one is asked: whether its sums are right, whether it uses what was
  * given, whether it ends in an answer of the form that was asked for, how sure it sounds. Linear in what it reads, at
