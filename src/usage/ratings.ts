@@ -40,12 +40,20 @@ export interface RatingParts {
 
 type FoundAttempt = Pick<
   AttemptTable,
-  'principal_id' | 'operation' | 'backend' | 'model' | 'status' | 'score' | 'suffices_small' | 'suffices_large'
+  | 'principal_id'
+  | 'operation'
+  | 'backend'
+  | 'model'
+  | 'status'
+  | 'finish_reason'
+  | 'score'
+  | 'suffices_small'
+  | 'suffices_large'
 >;
 
 /** By the ids of its rows, which are `REQUEST.ORDINAL`: these have an index, and `/` follows `.`. */
 const attemptsOfRequest = `
-SELECT principal_id, operation, backend, model, status, score, suffices_small, suffices_large
+SELECT principal_id, operation, backend, model, status, finish_reason, score, suffices_small, suffices_large
 FROM attempt WHERE id >= ? || '.' AND id < ? || '/' AND request_id = ? ORDER BY ordinal`;
 
 const countSinceCalibration = `
@@ -130,7 +138,9 @@ async function answerTo(queries: Queries, requestId: string, { id }: NewRating['
   }
   if (last.operation === 'embeddings')
     throw new AppError('invalid_input', `Request ${requestId} asked for embeddings, which are not rated.`);
-  const answered = own.filter(({ status }) => status === 'ok').at(-1);
+  // Of two answers the second was given, unless it was not whole.
+  const answers = own.filter(({ status }) => status === 'ok');
+  const answered = answers.findLast(({ finish_reason: reason }) => reason === 'stop') ?? answers.at(-1);
   if (answered) return answered;
   if (last.status === 'open') {
     throw new AppError('conflict', `Request ${requestId} is still under way. Nothing was recorded.`, {

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/index.ts';
+import { temporaryFolder } from '../support/folder.ts';
 import { type Gateway, readEvents, startGateway } from '../support/gateway.ts';
 import {
   openAiError,
@@ -111,6 +113,7 @@ describe('a cascade', () => {
   });
 
   it('is off unless the configuration says so', async () => {
+    expect(loadConfig({ TANDEM_HOME: temporaryFolder() }).routing.cascade).toBe(false);
     const { large, ask } = await pair(says(wrong), says(right), { cascade: false });
     expect((await ask()).text).toBe(wrong);
     expect(large.requests).toEqual([]);

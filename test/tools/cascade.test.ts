@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { sendStream, startUpstream, type Upstream, wholeStream } from '../support/upstream.ts';
+import { chunk, events, role, sendStream, startUpstream, type Upstream, wholeStream } from '../support/upstream.ts';
 import { startWorld, type World } from '../support/world.ts';
 import { yamlFor } from '../support/yaml.ts';
 
@@ -79,8 +79,14 @@ describe('complete with a cascade', () => {
     expect(rated).toMatchObject({ backend: 'dear', model: 'large-400b', rating: 1 });
   });
 
-  it('rates the small answer where that was given', async () => {
-    const { call } = await stage(wrong, ({ response }) => void response.writeHead(400).end('{}'));
+  it.each<[string, Upstream['handle']]>([
+    ['failed', ({ response }) => void response.writeHead(400).end('{}')],
+    [
+      'was cut',
+      ({ response }) => sendStream(response, events(role, chunk({ content: 'He' }), chunk({}, 'length'), '[DONE]')),
+    ],
+  ])('rates the small answer where the large model %s', async (_what, strong) => {
+    const { call } = await stage(wrong, strong);
     const { result } = await call('complete', { prompt });
     const { result: rated } = await call('rate_response', { request_id: result.request_id, rating: 'down' });
     expect(rated).toMatchObject({ backend: 'cheap', model: 'small-8b' });
