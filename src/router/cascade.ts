@@ -3,8 +3,8 @@ import type { Kind } from './complexity/answer/question.ts';
 import type { AnswerCheck } from './complexity/answer.ts';
 import { chance, logOdds } from './complexity/prior.ts';
 import { standing } from './complexity/suitability.ts';
-import type { Candidate, CascadePlan, Complexity, Decision } from './types.ts';
-import { worthByPriority } from './worth.ts';
+import type { Candidate, CascadePlan, Complexity, Decision, QualityGoal } from './types.ts';
+import { worthFor } from './worth.ts';
 
 /**
  * How often a strong model is right where a weak one was wrong, relative to how often it is right at all: what is hard
@@ -59,6 +59,7 @@ export interface Answered {
   /** Those that may still be asked. */
   others: readonly Candidate[];
   priority: Priority;
+  quality?: QualityGoal | null;
   /** Of the time for the request. */
   leftMs: number;
 }
@@ -67,9 +68,9 @@ export interface Answered {
  * Decides whether a stronger model is asked after an answer, and which: the one for which
  * `worth of an answer * gain - (cost + waiting)` is highest, where that is above zero. Pure.
  */
-export function judge({ answered, check, others, priority, leftMs }: Answered): Verdict {
+export function judge({ answered, check, others, priority, quality, leftMs }: Answered): Verdict {
   const { right, sign, isJudged } = opinionOf(check, answered.suitability);
-  const worth = worthByPriority[priority].answerNanoUsd;
+  const worth = worthFor(priority, quality).answerNanoUsd;
   const verdict: Verdict = {
     right,
     basis: check.basis,
@@ -158,10 +159,10 @@ function strongAfter(cheap: number, strong: number): { afterWrong: number; after
  * answer and sometimes a stronger one promise more together than the candidate that is ranked first does alone. Pure.
  */
 export function planCascade(decision: Decision, kind: Kind): Decision {
-  const { candidates, priority } = decision;
+  const { candidates, priority, quality } = decision;
   const [first] = candidates;
   if (first?.verdict !== 'chosen' || priority === 'latency_critical') return decision;
-  const worth = worthByPriority[priority].answerNanoUsd;
+  const worth = worthFor(priority, quality).answerNanoUsd;
   const offers = candidates.flatMap((cheap) =>
     cheap === first || cheap.verdict === 'fallback'
       ? candidates

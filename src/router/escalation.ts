@@ -75,6 +75,7 @@ export class Escalation {
       check: checkOf(this.#request, text),
       others: this.#decision.candidates.filter(({ backend }) => !this.#failed.some((each) => each.backend === backend)),
       priority: this.#request.priority,
+      quality: this.#decision.quality,
       leftMs: this.#leftMs(),
     });
     return this.#verdict.next !== null;

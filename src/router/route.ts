@@ -15,7 +15,7 @@ import {
   type Snapshot,
   type Speed,
 } from './types.ts';
-import { worthByPriority } from './worth.ts';
+import { worthFor } from './worth.ts';
 
 /** From this score up a prompt is complex: the work that dedicated GPUs are kept for. */
 export const complexFromScore = 0.5;
@@ -132,11 +132,6 @@ function kindFirst({ request, complexity }: Sized, { dedicatedFromScore }: Snaps
   return complexity.score < dedicatedFromScore ? 'serverless' : 'dedicated';
 }
 
-function worthOf(priority: Priority, { quality }: Snapshot): { answerNanoUsd: number; secondNanoUsd: number } {
-  if (quality === undefined || quality.answerNanoUsd === null) return worthByPriority[priority];
-  return { ...worthByPriority.balanced, answerNanoUsd: quality.answerNanoUsd };
-}
-
 function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Snapshot, expected: number): Candidate {
   const { request, complexity, inputTokens } = sized;
   const dedicated = backend.kind === 'dedicated';
@@ -162,7 +157,7 @@ function rate(backend: BackendSnapshot, model: Model, sized: Sized, snapshot: Sn
   const spared = dedicated && complexity.score < complexFromScore && sparing.includes(request.priority);
   const occupancy = spared ? seconds * occupancyNanoUsdPerSecond : 0;
   const rankedCost = predictedCostNanoUsd ?? assumedCost(model.tier, inputTokens, outputTokens);
-  const worth = worthOf(request.priority, snapshot);
+  const worth = worthFor(request.priority, snapshot.quality);
   const burdenNanoUsd = Math.round(rankedCost + occupancy + seconds * worth.secondNanoUsd);
 
   const excluded = exclusion(backend, model, sized, { roomTokens, maxTokens, worstCostNanoUsd }, snapshot);
