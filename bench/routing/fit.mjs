@@ -8,33 +8,38 @@ import { fieldOf } from './fields.mjs';
 import { solve } from './solve.mjs';
 
 /**
- * By form: the regressions whose sum is the head, `effort`: gain per unit of effort before any data, `small`: how much
- * of the target is that the small model fails. Of a regression: `share` in the sum; `ridge`; how free `words`, `pieces`
- * and `features` are (0: not used); `own`: how much of the target is the row's own outcome and not its task's mean;
- * `others`: the weight of rows of other forms.
+ * By form: the regressions whose sum is the head; what the gain is before any data, per unit of `effort` and per usual
+ * spread of `length`; `small`: how much of the target is that the small model fails. Of a regression: `share` in the
+ * sum for the gain, and `smallShare` for the other head (1 when not given); `ridge`; how free `words`, `pieces` and
+ * `features` are (0: not used); `own`: how much of the target is the row's own outcome and not its task's mean;
+ * `others`: the weight of rows of other forms. Shares were chosen so that predictions of unseen rows have slope one.
  */
 export const settings = {
   few_choices: {
     fits: [
-      { share: 1, ridge: 1, words: 1, pieces: 1, features: 0, own: 0, others: 0 },
-      { share: 0.8, ridge: 10, words: 0, pieces: 1, features: 0, own: 1, others: 0 },
+      { share: 0.68, smallShare: 0.9, ridge: 1, words: 1, pieces: 1, features: 0, own: 0, others: 0 },
+      { share: 0.54, smallShare: 0.7, ridge: 10, words: 0, pieces: 1, features: 0, own: 1, others: 0 },
     ],
     effort: 0,
+    length: 0,
     small: 0,
   },
   many_choices: {
-    fits: [{ share: 1, ridge: 4, words: 1, pieces: 0, features: 0.01, own: 0.4, others: 0.05 }],
+    fits: [{ share: 0.5, smallShare: 1.3, ridge: 4, words: 1, pieces: 0, features: 0.01, own: 0.4, others: 0.05 }],
     effort: 0,
+    length: 0.015,
     small: 0,
   },
   story: {
     fits: [{ share: 1, ridge: 100, words: 1, pieces: 0, features: 0.05, own: 1, others: 0.02 }],
     effort: 0.04,
+    length: 0,
     small: 0.5,
   },
   formula: {
     fits: [{ share: 1, ridge: 40, words: 1, pieces: 0, features: 0.3, own: 1, others: 0 }],
     effort: 0,
+    length: 0,
     small: 0.2,
   },
 };
@@ -44,8 +49,9 @@ const fieldRows = 40;
 /** A form with fewer rows than this learns from all rows alike. */
 const fewestOwn = 300;
 export const poor = {
-  fits: [{ share: 1, ridge: 10, words: 1, pieces: 0, features: 0.003, own: 1, others: 1 }],
+  fits: [{ share: 2, ridge: 500, words: 1, pieces: 0, features: 0.05, own: 1, others: 1 }],
   effort: 0,
+  length: 0,
   small: 0,
 };
 
@@ -64,7 +70,7 @@ export function trainModel(described, tuned = settings, sparse = poor) {
     words: new Float64Array(columns * wordSlots),
     pieces: new Float64Array(columns * pieceSlots),
     features: new Float64Array(columns * featureNames.length),
-    bias: new Float64Array(columns),
+    bias: levelsOf(described),
     center,
     spread,
   };
@@ -77,10 +83,8 @@ export function trainModel(described, tuned = settings, sparse = poor) {
       ...bases[index],
       words: weighed(row.words, wordRarity(model, form)),
     }));
-    const own = rows.filter((row) => row.form === form);
-    const set = own.length < fewestOwn && form.endsWith('choices') ? sparse : tuned[form];
-    addHead(model, at * 2, own, gainOf, 0.1);
-    addHead(model, at * 2 + 1, own, smallOf, 0.6);
+    const ownRows = rows.filter((row) => row.form === form).length;
+    const set = ownRows < fewestOwn && form.endsWith('choices') ? sparse : tuned[form];
     for (const fit of set.fits) {
       const { target: small, weights } = targets(rows, form, fit, smallOf);
       const { target: gain } = targets(rows, form, fit, gainOf);
@@ -89,10 +93,12 @@ export function trainModel(described, tuned = settings, sparse = poor) {
         const prior = (output === 0 ? 1 : -1) * set.effort * spread[effort];
         const left = target.map((value, index) => value - prior * inputs[index].features[effort]);
         const column = at * 2 + output;
-        addFit(model, column, solve(inputs, left, weights, fit), fit.share);
+        const share = output === 0 ? fit.share : (fit.smallShare ?? fit.share);
+        addFit(model, column, solve(inputs, left, weights, fit), share);
         model.features[column * featureNames.length + effort] += prior;
       }
     }
+    model.features[at * 2 * featureNames.length + length] += set.length;
   }
   return model;
 }
@@ -112,12 +118,18 @@ function withoutStrays(rows) {
 }
 
 const effort = featureNames.indexOf('effort');
+const length = featureNames.indexOf('characters');
 const gainOf = (row) => row.strong_correct - row.weak_correct;
 const smallOf = (row) => row.weak_correct;
 
-/** The bias of a head: the mean of its form, or a guess where there is none. */
-function addHead(model, column, rows, outcome, guess) {
-  model.bias[column] = rows.length === 0 ? guess : rows.reduce((sum, row) => sum + outcome(row), 0) / rows.length;
+/** The bias of every head: the mean of its form, or a guess where there is none. */
+export function levelsOf(described) {
+  const rows = withoutStrays(described);
+  return Float64Array.from({ length: columns }, (_, column) => {
+    const own = rows.filter((row) => row.form === forms[column >> 1]);
+    const [outcome, guess] = column % 2 === 0 ? [gainOf, 0.1] : [smallOf, 0.6];
+    return own.length === 0 ? guess : own.reduce((sum, row) => sum + outcome(row), 0) / own.length;
+  });
 }
 
 function addFit(model, column, { words, pieces, features }, share) {
