@@ -38,7 +38,7 @@ function rate(model: Model, messages: readonly Message[]): Complexity {
   const features: Feature[] = [
     { name: 'base', value: 1, contribution: ((model.bias[column] ?? 0) - gainAtHalf) / gainPerStep },
     { name: 'topic_words', value: known, contribution: topic.words / gainPerStep },
-    { name: 'word_pieces', value: known, contribution: topic.pieces / gainPerStep },
+    { name: 'word_pieces', value: 1, contribution: topic.pieces / gainPerStep },
   ];
   for (let feature = 0; feature < featureNames.length; feature += 1) {
     const contribution = featureTotal(model, opinion.features, column, feature) / gainPerStep;

@@ -4,7 +4,7 @@ import { AppError } from '../../errors.ts';
 import { featureNames } from './feature-names.ts';
 import { columns, type Model, pieceSlots, wordSlots } from './model.ts';
 
-const packed = z.object({ scale: z.array(z.number()), base64: z.base64() });
+const packed = z.object({ scale: z.array(z.number()), base64: z.string() });
 
 /** `data/router-weights.json`. Tables are signed bytes, column by column, in base64; a column's
  * numbers are bytes times its scale. */
@@ -65,9 +65,11 @@ export function decodeModel(value: unknown): Model {
 function unpack({ scale, base64 }: { scale: number[]; base64: string }, rows: number, width: number): Float32Array {
   const bytes = Buffer.from(base64, 'base64');
   if (bytes.length !== rows * width || scale.length !== width) throw new Error('a table has the wrong size');
-  const numbers = new Float32Array(bytes.length);
-  for (let at = 0; at < bytes.length; at += 1) {
-    numbers[at] = (((bytes[at] ?? 0) << 24) >> 24) * (scale[Math.floor(at / rows)] ?? 0);
+  const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const numbers = new Float32Array(signed);
+  for (let column = 0; column < width; column += 1) {
+    const factor = scale[column] ?? 0;
+    for (let at = column * rows; at < (column + 1) * rows; at += 1) numbers[at] = (numbers[at] ?? 0) * factor;
   }
   return numbers;
 }
