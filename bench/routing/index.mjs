@@ -34,7 +34,7 @@ const ways = {
 };
 
 // The same score per extra dollar, as `tandem score --per-dollar` prints it.
-ways['tandem, per dollar'] = rows.map((row, at) => ways.tandem[at] / row.prompt.length ** 0.25);
+ways['tandem, per dollar'] = rows.map((row, at) => ways.tandem[at] / row.prompt.length ** 0.2);
 
 console.log('| set | n | way | APGR | CPT50 | CPT80 | save95 |\n|---|---|---|---|---|---|---|');
 for (const set of [...new Set(rows.map((row) => row.set))].sort()) {
