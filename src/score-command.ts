@@ -17,7 +17,7 @@ const rowSchema = z.object({
  * The extra cost of the large model grows with the prompt. The full power (1) would let length drown a gain that is
  * known only roughly; this much saved most at equal quality.
  */
-const lengthPower = 0.25;
+const lengthPower = 0.2;
 
 /**
  * Rates the prompts of a JSONL file (or of stdin) and prints `id<TAB>score`: higher needs the strong model.

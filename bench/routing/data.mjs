@@ -2,11 +2,13 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import { damped } from '../../dist/router/complexity/bag.js';
 import { featureNames } from '../../dist/router/complexity/feature-names.js';
 import { describe } from '../../dist/router/complexity/features.js';
 import { formOf } from '../../dist/router/complexity/form.js';
-import { fillBag } from '../../dist/router/complexity/model.js';
-import { scanText } from '../../dist/router/complexity/scan.js';
+import { wordsOf } from '../../dist/router/complexity/model.js';
+import { piecesOf } from '../../dist/router/complexity/pieces.js';
+import { maxScanned, scanText } from '../../dist/router/complexity/scan.js';
 
 export function readRows(file) {
   const bytes = readFileSync(file);
@@ -18,7 +20,7 @@ export function readRows(file) {
   return { rows, sha256: createHash('sha256').update(text).digest('hex') };
 }
 
-/** Features, form and words (slots with how often) of each row. */
+/** Features, form, words and pieces of words (slots with damped counts) of each row. */
 export function describeRows(rows) {
   const known = new Map();
   return rows.map((row) => {
@@ -27,21 +29,22 @@ export function describeRows(rows) {
       const scan = scanText(row.prompt);
       const features = new Float64Array(featureNames.length);
       describe(scan, row.prompt.length, features);
-      const bag = fillBag(scan, null);
-      const weights = Float64Array.from(bag.weights.subarray(0, bag.length));
-      const square = Math.sqrt(weights.reduce((sum, weight) => sum + weight * weight, 0)) || 1;
-      let least = Infinity;
-      for (const weight of weights) least = Math.min(least, weight);
-      // The most common multiplicity is one; undoing the norm gives back 1 + ln(count).
-      for (let at = 0; at < weights.length; at += 1) weights[at] /= weights.length === 0 ? square : least;
       described = {
         features,
         form: formOf(features),
-        slots: Uint16Array.from(bag.slots.subarray(0, bag.length)),
-        weights,
+        words: countsOf(wordsOf(scan)),
+        pieces: countsOf(piecesOf(row.prompt.slice(0, maxScanned))),
       };
       known.set(row.prompt, described);
     }
     return { ...row, ...described, set: `${row.source}|${row.pair}` };
   });
+}
+
+/** A copy of a bag; the bag is empty again. */
+function countsOf(bag) {
+  const slots = Uint16Array.from(bag.slots.subarray(0, bag.length));
+  const weights = Float64Array.from(slots, (slot) => damped(bag.counts[slot]));
+  for (const slot of slots) bag.counts[slot] = 0;
+  return { slots, weights };
 }

@@ -3,78 +3,150 @@
 
 import { featureNames } from '../../dist/router/complexity/feature-names.js';
 import { forms } from '../../dist/router/complexity/form.js';
-import { columns, slots } from '../../dist/router/complexity/model.js';
+import { columns, pieceSlots, wordRarity, wordSlots } from '../../dist/router/complexity/model.js';
 import { fieldOf } from './fields.mjs';
+import { solve } from './solve.mjs';
 
 /**
- * By form: `ridge` of the words, `spread` of the features relative to them (larger: freer), `own`: how much of the
- * target is the row's own outcome and not its task's mean, `others`: the weight of rows of other forms, `effort`: gain
- * per unit of effort before any data, `small`: how much of the target is that the small model fails.
+ * By form: the regressions whose sum is the head; what the gain is before any data, per unit of `effort` and per usual
+ * spread of `length`; `small`: how much of the target is that the small model fails. Of a regression: `share` in the
+ * sum for the gain, and `smallShare` for the other head (1 when not given); `ridge`; how free `words`, `pieces` and
+ * `features` are (0: not used); `own`: how much of the target is the row's own outcome and not its task's mean;
+ * `others`: the weight of rows of other forms. Shares were chosen so that predictions of unseen rows have slope one.
  */
 export const settings = {
-  few_choices: { ridge: 1, spread: 0.001, own: 0, others: 0, effort: 0, small: 0 },
-  many_choices: { ridge: 4, spread: 0.01, own: 0.4, others: 0.05, effort: 0, small: 0 },
-  story: { ridge: 100, spread: 0.05, own: 1, others: 0.02, effort: 0.04, small: 0.5 },
-  formula: { ridge: 40, spread: 0.3, own: 1, others: 0, effort: 0, small: 0.2 },
+  few_choices: {
+    fits: [
+      { share: 0.68, smallShare: 0.9, ridge: 1, words: 1, pieces: 1, features: 0, own: 0, others: 0 },
+      { share: 0.54, smallShare: 0.7, ridge: 10, words: 0, pieces: 1, features: 0, own: 1, others: 0 },
+    ],
+    effort: 0,
+    length: 0,
+    small: 0,
+  },
+  many_choices: {
+    fits: [{ share: 0.5, smallShare: 1.3, ridge: 4, words: 1, pieces: 0, features: 0.01, own: 0.4, others: 0.05 }],
+    effort: 0,
+    length: 0.015,
+    small: 0,
+  },
+  story: {
+    fits: [{ share: 1, ridge: 100, words: 1, pieces: 0, features: 0.05, own: 1, others: 0.02 }],
+    effort: 0.04,
+    length: 0,
+    small: 0.5,
+  },
+  formula: {
+    fits: [{ share: 1, ridge: 40, words: 1, pieces: 0, features: 0.3, own: 1, others: 0 }],
+    effort: 0,
+    length: 0,
+    small: 0.2,
+  },
 };
 const fewestRows = 3;
-const iterations = 40;
-const shrinkRows = 20;
+const shrinkRows = 7;
 const fieldRows = 40;
 /** A form with fewer rows than this learns from all rows alike. */
 const fewestOwn = 300;
-const poor = { ridge: 10, spread: 0.003, own: 1, others: 1, effort: 0, small: 0 };
+export const poor = {
+  fits: [{ share: 2, ridge: 500, words: 1, pieces: 0, features: 0.05, own: 1, others: 1 }],
+  effort: 0,
+  length: 0,
+  small: 0,
+};
 
-export function trainModel(rows, tuned = settings) {
-  const rarity = rarityOf(rows);
+export function trainModel(described, tuned = settings, sparse = poor) {
+  const rows = withoutStrays(described);
+  const rarity = rarityOf(rows, 'words', wordSlots);
+  const choices = rows.filter((row) => row.form === 'few_choices');
+  const ofChoices = choices.length < fewestOwn ? rows : choices;
+  const choiceRarity = rarityOf(ofChoices, 'words', wordSlots);
+  const pieceRarity = rarityOf(ofChoices, 'pieces', pieceSlots);
   const { center, spread } = moments(rows);
-  const size = featureNames.length;
   const model = {
     rarity,
-    words: new Float64Array(slots * columns),
-    features: new Float64Array(columns * size),
-    bias: new Float64Array(columns),
+    choiceRarity,
+    pieceRarity,
+    words: new Float64Array(columns * wordSlots),
+    pieces: new Float64Array(columns * pieceSlots),
+    features: new Float64Array(columns * featureNames.length),
+    bias: levelsOf(described),
     center,
     spread,
   };
-  const inputs = rows.map((row) => inputOf(row, rarity, center, spread));
-  const effort = featureNames.indexOf('effort');
+  const bases = rows.map((row) => ({
+    pieces: weighed(row.pieces, pieceRarity),
+    features: row.features.map((value, at) => Math.max(-4, Math.min(4, (value - center[at]) / spread[at]))),
+  }));
   for (const [at, form] of forms.entries()) {
+    const inputs = rows.map((row, index) => ({
+      ...bases[index],
+      words: weighed(row.words, wordRarity(model, form)),
+    }));
     const ownRows = rows.filter((row) => row.form === form).length;
-    const set = ownRows < fewestOwn && form.endsWith('choices') ? poor : tuned[form];
-    const { target: small, weights } = targets(rows, form, set, (row) => row.weak_correct);
-    const { target: gain } = targets(rows, form, set, (row) => row.strong_correct - row.weak_correct);
-    const wanted = gain.map((value, index) => (1 - set.small) * value - set.small * small[index]);
-    for (const [output, target] of [wanted, small].entries()) {
-      const prior = (output === 0 ? 1 : -1) * set.effort * spread[effort];
-      const left = target.map((value, index) => value - prior * inputs[index].features[effort]);
-      const fitted = solve(inputs, left, weights, set);
-      const column = at * 2 + output;
-      for (let slot = 0; slot < slots; slot += 1) model.words[slot * columns + column] = fitted[slot];
-      for (let feature = 0; feature < size; feature += 1) {
-        const own = fitted[slots + feature] * set.spread + (feature === effort ? prior : 0);
-        model.features[column * size + feature] = own;
+    const set = ownRows < fewestOwn && form.endsWith('choices') ? sparse : tuned[form];
+    for (const fit of set.fits) {
+      const { target: small, weights } = targets(rows, form, fit, smallOf);
+      const { target: gain } = targets(rows, form, fit, gainOf);
+      const wanted = gain.map((value, index) => (1 - set.small) * value - set.small * small[index]);
+      for (const [output, target] of [wanted, small].entries()) {
+        const prior = (output === 0 ? 1 : -1) * set.effort * spread[effort];
+        const left = target.map((value, index) => value - prior * inputs[index].features[effort]);
+        const column = at * 2 + output;
+        const share = output === 0 ? fit.share : (fit.smallShare ?? fit.share);
+        addFit(model, column, solve(inputs, left, weights, fit), share);
+        model.features[column * featureNames.length + effort] += prior;
       }
-      const levels = rows.filter((row) => row.form === form);
-      const mean = (value) => levels.reduce((sum, row) => sum + value(row), 0) / Math.max(1, levels.length);
-      model.bias[column] =
-        levels.length === 0
-          ? 0.1
-          : mean((row) => (output === 0 ? row.strong_correct - row.weak_correct : row.weak_correct));
-      if (levels.length === 0 && output === 1) model.bias[column] = 0.6;
     }
+    model.features[at * 2 * featureNames.length + length] += set.length;
   }
   return model;
 }
 
-/** How telling each slot is: ln(rows / rows with it), 0 below `fewestRows` different prompts. */
-function rarityOf(rows) {
+/** A row whose task mostly has another form teaches no head of its own form: its task's mean means something else. */
+function withoutStrays(rows) {
+  const counts = new Map();
+  for (const { set, task, form } of rows) {
+    const key = `${set}|${task}`;
+    if (!counts.has(key)) counts.set(key, new Map());
+    counts.get(key).set(form, (counts.get(key).get(form) ?? 0) + 1);
+  }
+  return rows.map((row) => {
+    const of = counts.get(`${row.set}|${row.task}`);
+    return of.get(row.form) < Math.max(...of.values()) ? { ...row, form: null } : row;
+  });
+}
+
+const effort = featureNames.indexOf('effort');
+const length = featureNames.indexOf('characters');
+const gainOf = (row) => row.strong_correct - row.weak_correct;
+const smallOf = (row) => row.weak_correct;
+
+/** The bias of every head: the mean of its form, or a guess where there is none. */
+export function levelsOf(described) {
+  const rows = withoutStrays(described);
+  return Float64Array.from({ length: columns }, (_, column) => {
+    const own = rows.filter((row) => row.form === forms[column >> 1]);
+    const [outcome, guess] = column % 2 === 0 ? [gainOf, 0.1] : [smallOf, 0.6];
+    return own.length === 0 ? guess : own.reduce((sum, row) => sum + outcome(row), 0) / own.length;
+  });
+}
+
+function addFit(model, column, { words, pieces, features }, share) {
+  for (let at = 0; at < wordSlots; at += 1) model.words[column * wordSlots + at] += share * words[at];
+  for (let at = 0; at < pieceSlots; at += 1) model.pieces[column * pieceSlots + at] += share * pieces[at];
+  const from = column * features.length;
+  for (let at = 0; at < features.length; at += 1) model.features[from + at] += share * features[at];
+}
+
+/** How telling each slot is: ln(rows / rows with it) + 1, or 0 below `fewestRows` different prompts. */
+function rarityOf(rows, what, size) {
   const seen = new Set();
-  const found = new Float64Array(slots);
+  const found = new Float64Array(size);
   for (const row of rows) {
     if (seen.has(row.prompt)) continue;
     seen.add(row.prompt);
-    for (const slot of row.slots) found[slot] += 1;
+    for (const slot of row[what].slots) found[slot] += 1;
   }
   return found.map((count) => (count < fewestRows ? 0 : Math.log((1 + seen.size) / (1 + count)) + 1));
 }
@@ -90,14 +162,10 @@ function moments(rows) {
   return { center, spread: spread.map((value) => (value < 1e-9 ? 1 : Math.sqrt(value))) };
 }
 
-function inputOf(row, rarity, center, spread) {
-  const words = row.weights.map((weight, at) => weight * rarity[row.slots[at]]);
-  const norm = Math.sqrt(words.reduce((sum, weight) => sum + weight * weight, 0)) || 1;
-  return {
-    slots: row.slots,
-    words: words.map((weight) => weight / norm),
-    features: row.features.map((value, at) => Math.max(-4, Math.min(4, (value - center[at]) / spread[at]))),
-  };
+function weighed({ slots, weights }, rarity) {
+  const values = weights.map((weight, at) => weight * rarity[slots[at]]);
+  const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0)) || 1;
+  return { slots, values: values.map((value) => value / norm) };
 }
 
 /**
@@ -138,50 +206,4 @@ function add(sums, key, value) {
 
 function mean({ count, total }, shrink, towards) {
   return (total + shrink * towards) / (count + shrink);
-}
-
-function solve(inputs, target, weights, { ridge, spread }) {
-  const width = slots + featureNames.length;
-  const used = inputs.map((_, at) => at).filter((at) => weights[at] > 0);
-  const product = (vector) => {
-    const result = vector.map((value) => value * ridge);
-    for (const at of used) scatter(inputs[at], spread, weights[at] * dot(inputs[at], spread, vector), result);
-    return result;
-  };
-  const solution = new Float64Array(width);
-  const residual = new Float64Array(width);
-  for (const at of used) scatter(inputs[at], spread, weights[at] * target[at], residual);
-  let direction = residual.slice();
-  let energy = inner(residual, residual);
-  for (let step = 0; step < iterations && energy > 1e-12; step += 1) {
-    const image = product(direction);
-    const rate = energy / inner(direction, image);
-    for (let at = 0; at < width; at += 1) {
-      solution[at] += rate * direction[at];
-      residual[at] -= rate * image[at];
-    }
-    const next = inner(residual, residual);
-    const share = next / energy;
-    direction = direction.map((value, at) => residual[at] + share * value);
-    energy = next;
-  }
-  return solution;
-}
-
-function dot(input, spread, vector) {
-  let sum = 0;
-  for (let at = 0; at < input.slots.length; at += 1) sum += input.words[at] * vector[input.slots[at]];
-  for (let at = 0; at < input.features.length; at += 1) sum += input.features[at] * spread * vector[slots + at];
-  return sum;
-}
-
-function scatter(input, spread, factor, into) {
-  for (let at = 0; at < input.slots.length; at += 1) into[input.slots[at]] += factor * input.words[at];
-  for (let at = 0; at < input.features.length; at += 1) into[slots + at] += factor * spread * input.features[at];
-}
-
-function inner(one, other) {
-  let sum = 0;
-  for (let at = 0; at < one.length; at += 1) sum += one[at] * other[at];
-  return sum;
 }

@@ -5,9 +5,10 @@ import { scoreByRules } from '../../dist/router/complexity/rules.js';
 import { scorerOf } from '../../dist/router/complexity/scorer.js';
 import { loadModel } from '../../dist/router/complexity/weights.js';
 import { describeRows, readRows } from './data.mjs';
-import { trainModel } from './fit.mjs';
+import { levelsOf, trainModel } from './fit.mjs';
 import { foldOf } from './folds.mjs';
 import { measure, randomFrom, standardError } from './measures.mjs';
+import { reliability } from './reliability.mjs';
 
 const { values: options } = parseArgs({
   options: { data: { type: 'string' }, weights: { type: 'string' }, seed: { type: 'string', default: '1' } },
@@ -19,6 +20,8 @@ const foldCount = 5;
 const families = [['routellm-mmlu'], ['mmlu-pro'], ['routellm-gsm8k', 'zeroeval-gsm'], ['zeroeval-math-l5']];
 
 const rows = describeRows(readRows(options.data).rows);
+/** By row: what was predicted of both models. */
+const suffices = [];
 const messages = (row) => [{ role: 'user', content: row.prompt }];
 const next = randomFrom(seed);
 const ways = {
@@ -31,7 +34,7 @@ const ways = {
 };
 
 // The same score per extra dollar, as `tandem score --per-dollar` prints it.
-ways['tandem, per dollar'] = rows.map((row, at) => ways.tandem[at] / row.prompt.length ** 0.25);
+ways['tandem, per dollar'] = rows.map((row, at) => ways.tandem[at] / row.prompt.length ** 0.2);
 
 console.log('| set | n | way | APGR | CPT50 | CPT80 | save95 |\n|---|---|---|---|---|---|---|');
 for (const set of [...new Set(rows.map((row) => row.set))].sort()) {
@@ -49,26 +52,37 @@ for (const set of [...new Set(rows.map((row) => row.set))].sort()) {
     const { count, apgr, cpt50, cpt80, save95 } = measure(rated);
     const percent = (value) => `${(100 * value).toFixed(1)} %`;
     console.log(
-      `| ${set.replace('|', ': ').replace('|', ' or ')} | ${count} | ${way} | ${apgr.toFixed(3)} ± ${standardError(rated).toFixed(3)} | ${percent(cpt50)} | ${percent(cpt80)} | ${percent(save95)} |`,
+      `| ${nameOf(set)} | ${count} | ${way} | ${apgr.toFixed(3)} ± ${standardError(rated).toFixed(3)} | ${percent(cpt50)} | ${percent(cpt80)} | ${percent(save95)} |`,
     );
   }
 }
+printReliability();
 console.log(`\n${latencies()}`);
 
 function rateAll(model) {
   const score = scorerOf(model);
-  return rows.map((row) => score(messages(row)).score);
+  return rows.map((row, at) => rateRow(score, row, at));
 }
 
-/** Every row rated by a model that has seen no row of its question. */
+/**
+ * Every row rated by a model that has seen no row of its question. All models get the levels of the whole: a model that
+ * misses a fold of large gains has a lower level for it, and pooled over folds that would count as a wrong ranking.
+ */
 function crossed() {
   const scores = new Float64Array(rows.length);
+  const bias = levelsOf(rows);
   for (let fold = 0; fold < foldCount; fold += 1) {
     const isHeld = (row) => foldOf(row.group, seed, foldCount) === fold;
-    const score = scorerOf(trainModel(rows.filter((row) => !isHeld(row))));
-    for (const [at, row] of rows.entries()) if (isHeld(row)) scores[at] = score(messages(row)).score;
+    const score = scorerOf({ ...trainModel(rows.filter((row) => !isHeld(row))), bias });
+    for (const [at, row] of rows.entries()) if (isHeld(row)) scores[at] = rateRow(score, row, at);
   }
   return scores;
+}
+
+function rateRow(score, row, at) {
+  const rated = score(messages(row));
+  suffices[at] = rated.suffices;
+  return rated.score;
 }
 
 /** Every row rated by a model that has seen no row of its family, nor of its question. */
@@ -85,6 +99,26 @@ function withoutFamily() {
     }
   }
   return scores;
+}
+
+function printReliability() {
+  console.log('\n| set | model | Brier | of the mean | calibration error, by decile |\n|---|---|---|---|---|');
+  for (const set of [...new Set(rows.map((row) => row.set))].sort()) {
+    for (const [model, outcome] of Object.entries({ small: 'weak_correct', large: 'strong_correct' })) {
+      const own = rows.map((_, at) => at).filter((at) => rows[at].set === set);
+      const { brier, ofMean, error } = reliability(
+        own.map((at) => suffices[at][model]),
+        own.map((at) => rows[at][outcome]),
+      );
+      console.log(
+        `| ${nameOf(set)} | ${model} | ${[brier, ofMean, error].map((value) => value.toFixed(3)).join(' | ')} |`,
+      );
+    }
+  }
+}
+
+function nameOf(set) {
+  return set.replace('|', ': ').replace('|', ' or ');
 }
 
 function latencies() {

@@ -21,7 +21,7 @@ const { rows, sha256 } = readRows(options.data);
 const used = describeRows(rows.filter((row) => !without.includes(row.source)));
 const model = trainModel(used);
 const file = {
-  version: 1,
+  version: 2,
   date: options.date,
   // Nothing is drawn at random; the field keeps the format ready for it.
   seed: 0,
@@ -34,7 +34,10 @@ const file = {
   },
   features: featureNames,
   rarity: pack(model.rarity, 1),
+  choice_rarity: pack(model.choiceRarity, 1),
   words: pack(model.words, columns),
+  piece_rarity: pack(model.pieceRarity, 1),
+  pieces: pack(model.pieces, columns),
   feature_weights: numbers(model.features),
   bias: numbers(model.bias),
   center: numbers(model.center),
@@ -46,13 +49,14 @@ function numbers(values) {
   return Array.from(values, (value) => Number(value.toPrecision(7)));
 }
 
-/** Signed bytes, each column with a scale of its own. */
+/** Signed bytes, column after column, each with a scale of its own. */
 function pack(table, width) {
+  const rows = table.length / width;
   const scale = Array.from({ length: width }, (_, column) => {
     let most = 0;
-    for (let at = column; at < table.length; at += width) most = Math.max(most, Math.abs(table[at]));
+    for (let at = column * rows; at < (column + 1) * rows; at += 1) most = Math.max(most, Math.abs(table[at]));
     return Number((most / 127 || 1).toPrecision(7));
   });
-  const bytes = Int8Array.from(table, (value, at) => Math.round(value / scale[at % width]));
+  const bytes = Int8Array.from(table, (value, at) => Math.round(value / scale[Math.floor(at / rows)]));
   return { scale, base64: Buffer.from(bytes.buffer).toString('base64') };
 }

@@ -29,6 +29,6 @@ export function formOf(features: Float64Array): Form | null {
   if (of(code) > oneMore) return null;
   if (of(latex) > oneMore || (of(operators) > Math.log(3) && of(calculates) > 0)) return 'formula';
   // Two quantities or more, and a question, by its mark or by its words: what word problems have in common.
-  const asks = of(questions) + of(calculates) + of(quantities) > 0;
+  const asks = of(questions) + of(calculates) > 0 || (of(quantities) > 0 && of(operators) === 0);
   return asks && of(items) < Math.log(3) && of(numbers) + of(numberWords) > 0.7 ? 'story' : null;
 }

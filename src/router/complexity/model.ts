@@ -1,10 +1,14 @@
+import { addTo, type Bag, newBag, slotOf } from './bag.ts';
 import { featureNames } from './feature-names.ts';
 import type { Form } from './form.ts';
 import { forms } from './form.ts';
+import { pieceBits } from './pieces.ts';
 import { kind, type Scan } from './scan.ts';
 
 /** Slots of the word table; words, signs and lengths of numbers share it. */
-export const slots = 16_384;
+export const wordBits = 15;
+export const wordSlots = 2 ** wordBits;
+export const pieceSlots = 2 ** pieceBits;
 
 /** What each head says of a prompt: the gain of the large model, and the chance that the small one suffices. */
 export const outputs = ['gain', 'small'] as const;
@@ -14,8 +18,14 @@ export const columns = forms.length * outputs.length;
 export interface Model {
   /** How telling a word is, 0..12, by slot; 0: not seen in training. */
   rarity: Float32Array;
-  /** By slot * columns + column. */
+  /** The same among questions with few choices: there other words tell one field from another. */
+  choiceRarity: Float32Array;
+  /** The same of pieces of words, also among questions with few choices. */
+  pieceRarity: Float32Array;
+  /** By column * wordSlots + slot. */
   words: Float32Array;
+  /** By column * pieceSlots + slot. */
+  pieces: Float32Array;
   /** By column * features + feature. */
   features: Float32Array;
   /** By column. */
@@ -26,58 +36,42 @@ export interface Model {
   spread: Float32Array;
 }
 
-/** The slots that a text hits, with weights whose squares add up to 1. Reused: good until the next one. */
-export interface Bag {
-  length: number;
-  slots: Uint16Array;
-  weights: Float32Array;
-  /** Share of its words that training has seen. */
-  known: number;
-}
+const words = newBag(wordBits);
 
-const bagSize = 16_384;
-const bag: Bag = { length: 0, slots: new Uint16Array(bagSize), weights: new Float32Array(bagSize), known: 0 };
-const counts = new Uint16Array(slots);
-
-/** Words of a scan as slots, each damped by how often it comes and weighted by how telling it is. */
-export function fillBag({ length, kinds, values }: Scan, rarity: Float32Array | null): Bag {
-  let size = 0;
-  let words = 0;
-  let known = 0;
+/** Counts the words of a scan; weigh them next. Reused: good until the next one. */
+export function wordsOf({ length, kinds, values }: Scan): Bag {
+  words.length = 0;
   for (let at = 0; at < length; at += 1) {
     const what = kinds[at] ?? 0;
     if (what === kind.newline) continue;
     const value = values[at] ?? 0;
-    const hash = what === kind.number ? value + 7_919 : what === kind.sign ? value + 104_729 : value;
-    const slot = slotOf(hash);
-    size = count(slot, size);
-    if (what <= kind.capitalized) {
-      words += 1;
-      if (rarity !== null && (rarity[slot] ?? 0) > 0) known += 1;
-    }
+    addTo(words, slotOf(what === kind.number ? value + 7_919 : what === kind.sign ? value + 104_729 : value, wordBits));
   }
-  let square = 0;
-  for (let at = 0; at < size; at += 1) {
-    const slot = bag.slots[at] ?? 0;
-    const times = counts[slot] ?? 0;
-    counts[slot] = 0;
-    const weight = (times === 1 ? 1 : 1 + Math.log(times)) * (rarity === null ? 1 : (rarity[slot] ?? 0));
-    bag.weights[at] = weight;
-    square += weight * weight;
-  }
-  const scale = square === 0 ? 0 : 1 / Math.sqrt(square);
-  for (let at = 0; at < size; at += 1) bag.weights[at] = (bag.weights[at] ?? 0) * scale;
-  bag.length = size;
-  bag.known = words === 0 ? 0 : known / words;
-  return bag;
+  return words;
 }
 
-/** What the words add to a column. */
-export function wordsTotal(model: Model, { length, slots: at, weights }: Bag, column: number): number {
-  let total = 0;
-  for (let index = 0; index < length; index += 1) {
-    total += (model.words[(at[index] ?? 0) * columns + column] ?? 0) * (weights[index] ?? 0);
+/** How telling words are to the heads of a form. */
+export function wordRarity(model: Model, form: Form): Float32Array {
+  return form === 'few_choices' ? model.choiceRarity : model.rarity;
+}
+
+/** Share of the words of a scan that training has seen. */
+export function knownShare({ length, kinds, values }: Scan, rarity: Float32Array): number {
+  let all = 0;
+  let known = 0;
+  for (let at = 0; at < length; at += 1) {
+    if ((kinds[at] ?? 0) > kind.capitalized) continue;
+    all += 1;
+    if ((rarity[slotOf(values[at] ?? 0, wordBits)] ?? 0) > 0) known += 1;
   }
+  return all === 0 ? 0 : known / all;
+}
+
+/** What a weighed bag adds to a column of a table. */
+export function bagTotal(table: Float32Array, { length, slots, weights }: Bag, column: number, size: number): number {
+  const from = column * size;
+  let total = 0;
+  for (let at = 0; at < length; at += 1) total += (table[from + (slots[at] ?? 0)] ?? 0) * (weights[at] ?? 0);
   return total;
 }
 
@@ -88,27 +82,15 @@ export function featureTotal(model: Model, features: Float64Array, column: numbe
   return weight * Math.max(-4, Math.min(4, away));
 }
 
-export function columnOf(form: Form, output: (typeof outputs)[number]): number {
-  return forms.indexOf(form) * outputs.length + outputs.indexOf(output);
-}
-
-/** Value of a column: bias, features and words. */
-export function columnTotal(model: Model, features: Float64Array, words: Bag, column: number): number {
-  let total = (model.bias[column] ?? 0) + wordsTotal(model, words, column);
+/** What all features add to a column. */
+export function featuresTotal(model: Model, features: Float64Array, column: number): number {
+  let total = 0;
   for (let feature = 0; feature < featureNames.length; feature += 1) {
     total += featureTotal(model, features, column, feature);
   }
   return total;
 }
 
-function slotOf(hash: number): number {
-  return Math.imul(hash ^ (hash >>> 15), 0x9e3779b1) >>> 18;
-}
-
-function count(slot: number, size: number): number {
-  const before = counts[slot] ?? 0;
-  counts[slot] = before + 1;
-  if (before > 0) return size;
-  bag.slots[size] = slot;
-  return size + 1;
+export function columnOf(form: Form, output: (typeof outputs)[number]): number {
+  return forms.indexOf(form) * outputs.length + outputs.indexOf(output);
 }

@@ -1,6 +1,6 @@
 import type { Complexity, Feature, Message, Scorer } from '../types.ts';
 import { featureNames } from './feature-names.ts';
-import { columnOf, featureTotal, type Model, wordsTotal } from './model.ts';
+import { columnOf, featureTotal, type Model } from './model.ts';
 import { chance, logOdds, sufficesAt } from './prior.ts';
 import { scoreByRules } from './rules.ts';
 import { opinionOf } from './trained.ts';
@@ -32,12 +32,13 @@ export function scorerOf(model: Model): Scorer {
 function rate(model: Model, messages: readonly Message[]): Complexity {
   const { text, characters, turns } = viewOf(messages);
   const opinion = opinionOf(model, text, characters);
-  const { form, words } = opinion;
-  if (form === null || turns > 2 || words.known < leastKnown) return rateByPrior(messages, characters);
+  const { form, known, topic } = opinion;
+  if (form === null || turns > 2 || known < leastKnown) return rateByPrior(messages, characters);
   const column = columnOf(form, 'gain');
   const features: Feature[] = [
     { name: 'base', value: 1, contribution: ((model.bias[column] ?? 0) - gainAtHalf) / gainPerStep },
-    { name: 'topic_words', value: words.known, contribution: wordsTotal(model, words, column) / gainPerStep },
+    { name: 'topic_words', value: known, contribution: topic.words / gainPerStep },
+    { name: 'word_pieces', value: 1, contribution: topic.pieces / gainPerStep },
   ];
   for (let feature = 0; feature < featureNames.length; feature += 1) {
     const contribution = featureTotal(model, opinion.features, column, feature) / gainPerStep;

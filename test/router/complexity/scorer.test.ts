@@ -136,6 +136,6 @@ describe('the trained scorer', () => {
   });
 
   it('refuses weights that do not fit, and says so', () => {
-    expect(() => decodeModel({ version: 2 })).toThrow(/version/);
+    expect(() => decodeModel({ version: 1 })).toThrow(/version/);
   });
 });
