@@ -135,7 +135,7 @@ function parseVersion(text: string): number {
 program
   .command('score')
   .description('rate prompts: JSONL {id, prompt} in, `id<TAB>score` out; higher needs the strong model')
-  .argument('[file]', 'JSONL file; stdin when left out')
+  .argument('[file]', 'JSONL file; stdin when it is - or left out')
   .option('--per-dollar', 'rank by gain per extra dollar: saves most, closes the gap later')
   .addOption(
     new Option(

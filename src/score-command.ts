@@ -8,7 +8,8 @@ import { scoreByModel } from './router/complexity/scorer.ts';
 import type { Scorer } from './router/types.ts';
 
 const rowSchema = z.object({
-  id: z.union([z.string(), z.number()]),
+  // Larger numbers would come out as others.
+  id: z.union([z.string().regex(/^[^\t\n\r]*$/, 'has a tab or a line break'), z.int()]),
   prompt: z.string(),
   weak_answer: z.string().nullish(),
 });
@@ -31,7 +32,7 @@ export async function scoreFile(
   { perDollar = false, cascade = false }: { perDollar?: boolean; cascade?: boolean } = {},
   scorer: Scorer = scoreByModel,
 ): Promise<void> {
-  const input = file === undefined ? process.stdin : createReadStream(file);
+  const input = file === undefined || file === '-' ? process.stdin : createReadStream(file);
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let number = 0;
   let out = '';
@@ -62,11 +63,12 @@ export async function scoreFile(
 
 function readRow(line: string, number: number): z.infer<typeof rowSchema> {
   try {
-    const row = rowSchema.parse(JSON.parse(line));
-    if (/[\t\n\r]/.test(String(row.id))) throw new Error('its id has a tab or a line break');
-    return row;
+    // Some editors begin a file with a byte order mark.
+    return rowSchema.parse(JSON.parse(number === 1 ? line.replace(/^\uFEFF/, '') : line));
   } catch (error) {
-    throw new AppError('invalid_input', `Line ${number} is no row with \`id\` and \`prompt\`.`, {
+    const [issue] = error instanceof z.ZodError ? error.issues : [];
+    const why = issue ? `${issue.path.join('.') || 'the row'}: ${issue.message}` : 'it is no JSON';
+    throw new AppError('invalid_input', `Line ${number} is no row with \`id\` and \`prompt\` (${why}).`, {
       next: 'Each line must be JSON such as {"id": "1", "prompt": "..."}, and "weak_answer" a text where it is given.',
       cause: error,
     });

@@ -35,6 +35,17 @@ describe('tandem score', () => {
     await expect(run('{"id": "a", "prompt": "hi"}', '{"id": "b"}')).rejects.toThrow(/Line 2/);
   });
 
+  it('says what is wrong with a row', async () => {
+    await expect(run('{"id": "a\\tb", "prompt": "hi"}')).rejects.toThrow(/Line 1 .*id: has a tab/);
+    await expect(run('{"id": 12345678901234567890, "prompt": "hi"}')).rejects.toThrow(/Line 1 .*id: /);
+    await expect(run('{"id": "a"')).rejects.toThrow(/Line 1 .*it is no JSON/);
+    await expect(run('{"id": "a", "prompt": 5}')).rejects.toThrow(/Line 1 .*prompt: /);
+  });
+
+  it('reads past a byte order mark', async () => {
+    expect(await run('\uFEFF{"id": "a", "prompt": "hi"}')).toMatch(/^a\t0/);
+  });
+
   describe('with --cascade', () => {
     const prompt =
       'A farmer has 12 crates with 24 apples in each crate. He gives 30 apples to his neighbour. How many apples does he have left?';

@@ -26,6 +26,11 @@ const longestCallMs = 43_000;
 
 export function toModelRequest(input: z.output<typeof schema>, context: ToolContext): ModelRequest {
   const messages = messagesOf(input);
+  if (input.quality !== undefined && input.priority !== undefined) {
+    throw new AppError('invalid_input', 'Both quality and priority are given.', {
+      next: 'Give either: a quality takes the place of a priority.',
+    });
+  }
   return {
     id: newRequestId(),
     operation: 'chat',

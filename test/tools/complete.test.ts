@@ -130,6 +130,7 @@ describe('complete', () => {
       ['an unknown argument', { prompt: 'x', promt: 'y' }, /unknown argument "promt" \(allowed: prompt, messages/],
       ['an empty prompt', { prompt: '  \n' }, /The prompt is empty/],
       ['no prompt', {}, /There is no prompt/],
+      ['quality and priority', { prompt: 'x', quality: 0.9, priority: 'balanced' }, /Both quality and priority/],
       ['prompt and messages', { prompt: 'x', messages: [{ role: 'user', content: 'y' }] }, /Both prompt and messages/],
       ['messages without a user', { messages: [{ role: 'assistant', content: 'y' }] }, /The prompt is empty/],
       ['a wrong type', { prompt: 5 }, /prompt: Invalid input: expected string/],
