@@ -265,6 +265,230 @@ routing: {privacy: dedicated_only}
     });
   });
 
+  describe('the fleet', () => {
+    const entry = `{name: analysts, model: openai/gpt-oss-120b, types: [gpu_1x_gh200], windows: [{days: mon-fri, from: "09:00", to: "18:00"}]}`;
+    const withWindows = (...windows: string[]) =>
+      `fleet: [{name: a, model: m, types: [t], windows: [${windows.map((window) => `{${window}}`)}]}]`;
+    const windowOf = (window: string) => load(withWindows(window)).fleet[0]?.windows[0];
+
+    it('reads the whole contract', () => {
+      const config = load(`
+leases: {defaultHours: 2.5, capHours: 48, orphans: terminate}
+deployments: {idleMinutes: 0.5, maxReplacements: 0, bootMinutes: 12, drainSeconds: 1.5}
+fleet:
+  - name: analysts
+    model: openai/gpt-oss-120b
+    engine: sglang
+    types: [gpu_1x_gh200, gpu_1x_h100_sxm5]
+    regions: [us-east-3]
+    count: 2
+    windows: [{days: mon-fri, from: "09:00", to: "18:00"}, {days: "sat,sun", from: "22:30", to: "02:00"}]
+    timeZone: America/New_York
+    maxHourlyUsd: 3.5
+    maxContext: 32768
+    idleMinutes: 45
+    filesystem: models
+    hfTokenEnv: HF_TOKEN
+    endpoint: direct
+    allowCidr: 203.0.113.0/24
+`);
+      expect(config.leases).toEqual({ defaultMs: 9_000_000, capMs: 172_800_000, orphans: 'terminate' });
+      expect(config.deployments).toEqual({ idleMs: 30_000, maxReplacements: 0, bootMs: 720_000, drainMs: 1_500 });
+      expect(config.fleet).toEqual([
+        {
+          name: 'analysts',
+          model: 'openai/gpt-oss-120b',
+          engine: 'sglang',
+          types: ['gpu_1x_gh200', 'gpu_1x_h100_sxm5'],
+          regions: ['us-east-3'],
+          count: 2,
+          windows: [
+            { weekdays: [1, 2, 3, 4, 5], fromMinute: 540, toMinute: 1080 },
+            { weekdays: [6, 7], fromMinute: 1350, toMinute: 120 },
+          ],
+          timeZone: 'America/New_York',
+          maxCentsPerHour: 350,
+          maxContext: 32_768,
+          idleMs: 2_700_000,
+          filesystem: 'models',
+          hfTokenEnv: 'HF_TOKEN',
+          endpoint: 'direct',
+          allowCidr: '203.0.113.0/24',
+        },
+      ]);
+    });
+
+    it('has defaults for everything that may be left out', () => {
+      const config = load(`budgets: {timeZone: Asia/Tokyo}\nfleet: [${entry}]`);
+      expect(config.leases).toEqual({ defaultMs: 14_400_000, capMs: 86_400_000, orphans: 'adopt' });
+      expect(config.deployments).toEqual({ idleMs: 1_800_000, maxReplacements: 2, bootMs: null, drainMs: 120_000 });
+      expect(config.notices).toEqual({ webhookUrl: null });
+      expect(config.fleet).toMatchObject([
+        {
+          engine: 'vllm',
+          regions: null,
+          count: 1,
+          timeZone: 'Asia/Tokyo',
+          maxCentsPerHour: null,
+          maxContext: null,
+          idleMs: null,
+          filesystem: null,
+          hfTokenEnv: null,
+          endpoint: 'tunnel',
+          allowCidr: null,
+        },
+      ]);
+      expect(load(null).fleet).toEqual([]);
+    });
+
+    it.each([
+      [3.499, 349],
+      [0.29, 29],
+      [4.29, 429],
+    ])('never takes a limit of $%d for more than it is: %i cents', (maxHourlyUsd, cents) => {
+      const yaml = `fleet: [${entry.replace('{', `{maxHourlyUsd: ${maxHourlyUsd}, `)}]`;
+      expect(load(yaml).fleet[0]?.maxCentsPerHour).toBe(cents);
+    });
+
+    it('does not let a lease be longer than the cap', () => {
+      expect(load('leases: {capHours: 0.01}').leases).toMatchObject({ defaultMs: 36_000, capMs: 36_000 });
+      expect(problems('leases: {defaultHours: 30}')).toContain(
+        'leases.defaultHours: must not be more than leases.capHours (24)',
+      );
+    });
+
+    it('reports all problems at once, with the path and what is allowed', () => {
+      const text = problems(`
+leases: {defaultHours: 0, orphans: keep}
+deployments: {maxReplacements: 1.5, idle: 3}
+notices: {webhookUrlEnv: "https://hooks.example/T0/secret-path"}
+fleet:
+  - {name: auto, model: m, engine: tgi, types: [], count: 17, windows: []}
+  - {name: a, model: m, types: [t], hfTokenEnv: hf_pasted_token_1, timeZone: Mars/Base, windows: [{days: montag, from: "9:00", to: "24:01"}, {days: daily, from: "09:00", to: "09:00"}, {days: mon}]}
+`);
+      for (const expected of [
+        /has 18 problems/,
+        /leases\.defaultHours: .*>0/,
+        /leases\.orphans: .*"adopt"\|"terminate"/,
+        /deployments\.maxReplacements: .*int/,
+        /deployments: unknown key "idle"; allowed: idleMinutes, maxReplacements, bootMinutes, drainSeconds/,
+        /notices\.webhookUrlEnv: must be the NAME of an environment variable/,
+        /fleet\[0\]\.name: must not be one of the reserved words/,
+        /fleet\[0\]\.engine: .*"vllm"\|"sglang"/,
+        /fleet\[0\]\.types: .*>=1/,
+        /fleet\[0\]\.count: .*<=16/,
+        /fleet\[0\]\.windows: .*>=1/,
+        /fleet\[1\]\.hfTokenEnv: must be the NAME of an environment variable/,
+        /fleet\[1\]\.timeZone: must be an IANA time zone/,
+        /fleet\[1\]\.windows\[0\]\.days: must be daily, a span such as mon-fri, or a list/,
+        /fleet\[1\]\.windows\[0\]\.from: must be a time as "HH:MM", from "00:00" to "23:59"/,
+        /fleet\[1\]\.windows\[0\]\.to: must be a time as "HH:MM", from "00:00" to "24:00"/,
+        /fleet\[1\]\.windows\[1\]\.to: must not be the same as from: the window would be empty/,
+        /fleet\[1\]\.windows\[2\]\.from: /,
+      ]) {
+        expect(text).toMatch(expected);
+      }
+      expect(text).not.toMatch(/secret-path|hf_pasted/);
+    });
+
+    it.each([
+      ['daily', [1, 2, 3, 4, 5, 6, 7]],
+      ['mon-fri', [1, 2, 3, 4, 5]],
+      ['fri-mon', [1, 5, 6, 7]],
+      ['wed, mon', [1, 3]],
+      ['mon-tue,sat', [1, 2, 6]],
+      ['sun', [7]],
+    ])('reads the days %s', (days, weekdays) => {
+      expect(windowOf(`days: "${days}", from: "00:00", to: "01:00"`)?.weekdays).toEqual(weekdays);
+    });
+
+    it.each(['', 'weekdays', 'mon-', 'mon-wed-fri', 'mon;tue', 'Monday'])(
+      'does not guess what days "%s" are',
+      (days) => {
+        expect(problems(withWindows(`days: "${days}", from: "00:00", to: "01:00"`))).toContain('must be daily, a span');
+      },
+    );
+
+    it.each([
+      ['in a day', 'days: mon, from: "09:00", to: "12:00"', 'days: mon-fri, from: "11:59", to: "13:00"'],
+      ['across midnight', 'days: fri, from: "20:00", to: "02:00"', 'days: sat, from: "01:00", to: "03:00"'],
+      ['across the end of the week', 'days: sun, from: "20:00", to: "02:00"', 'days: mon, from: "01:00", to: "03:00"'],
+      ['twice', 'days: mon, from: "09:00", to: "12:00"', 'days: mon, from: "09:00", to: "12:00"'],
+    ])('refuses windows of one entry that overlap: %s', (_, one, other) => {
+      for (const windows of [
+        [one, other],
+        [other, one],
+      ])
+        expect(problems(withWindows(...windows))).toContain('fleet[0].windows[1]: overlaps with fleet[0].windows[0]');
+    });
+
+    it('takes windows that follow each other', () => {
+      const yaml = withWindows(
+        'days: daily, from: "00:00", to: "12:00"',
+        'days: daily, from: "12:00", to: "18:00"',
+        'days: daily, from: "18:00", to: "00:00"',
+      );
+      expect(load(yaml).fleet[0]?.windows).toHaveLength(3);
+    });
+
+    it('refuses a window that no lease can cover, and says what to do', () => {
+      const day = withWindows('days: daily, from: "00:00", to: "24:00"');
+      expect(problems(day)).toMatch(
+        /fleet\[0\]\.windows\[0\]: .*raise leases\.capHours to 24\.25, or make shorter windows/,
+      );
+      expect(load(`leases: {capHours: 24.25}\n${day}`).fleet).toHaveLength(1);
+      expect(load(withWindows('days: daily, from: "00:15", to: "00:00"')).fleet).toHaveLength(1);
+      expect(problems(withWindows('days: daily, from: "00:14", to: "00:00"'))).toContain('capHours to 24.02');
+    });
+
+    it.each([
+      ['of another entry', `fleet: [${entry}, ${entry}]`, 'fleet[1].name: "analysts"'],
+      [
+        'of a backend',
+        `dedicated: [{id: analysts, baseUrl: "http://x/v1"}]\nfleet: [${entry}]`,
+        'fleet[0].name: "analysts"',
+      ],
+      [
+        'of one of several machines',
+        `dedicated: [{id: analysts-2, baseUrl: "http://x/v1"}]\nfleet: [${entry.replace('{', '{count: 2, ')}]`,
+        'fleet[0].name: "analysts-2"',
+      ],
+    ])('refuses the name %s', (_, yaml, problem) => {
+      expect(problems(yaml)).toContain(`${problem} is used twice`);
+    });
+
+    it('wants a name that is short enough for the numbers of its machines', () => {
+      const long = entry.replace('analysts', 'x'.repeat(62));
+      expect(load(`fleet: [${long}]`).fleet).toHaveLength(1);
+      expect(problems(`fleet: [${long.replace('{', '{count: 2, ')}]`)).toContain('fleet[0].name: must be shorter');
+    });
+
+    it('does not switch on a preset under the name of a machine', () => {
+      const yaml = `fleet: [${entry.replace('analysts', 'groq')}]`;
+      expect(load(yaml, { GROQ_API_KEY: 'some-key-123' }).backends).toEqual([]);
+    });
+
+    it('keeps the webhook a secret', async () => {
+      const url = 'https://hooks.example/T0/secret-path';
+      const { notices, redactor } = load('notices: {webhookUrlEnv: MY_HOOK}', {
+        MY_HOOK: ` ${url} `,
+        TANDEM_WEBHOOK_URL: 'http://other.example',
+      });
+      expect(await notices.webhookUrl?.read()).toBe(url);
+      expect(notices.webhookUrl?.origin).toBe('MY_HOOK');
+      expect(JSON.stringify(notices)).not.toContain('secret-path');
+      expect(redactor.scrub(`sent to ${url}`)).toBe('sent to [redacted]');
+    });
+
+    it('finds the webhook in its usual variable, and says without quoting when it is no URL', async () => {
+      const { notices } = load(null, { TANDEM_WEBHOOK_URL: 'http://127.0.0.1:9/hook' });
+      expect(await notices.webhookUrl?.read()).toBe('http://127.0.0.1:9/hook');
+      const text = problems(null, { TANDEM_WEBHOOK_URL: 'hooks.example/T0/secret-path' });
+      expect(text).toContain('TANDEM_WEBHOOK_URL: must hold an http:// or https:// URL');
+      expect(text).not.toContain('secret-path');
+    });
+  });
+
   describe('OAuth', () => {
     const given = (oauth: string) => `server: {oauth: ${oauth}}`;
     const audience = 'audience: https://tandem.example.com/mcp';

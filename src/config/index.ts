@@ -8,6 +8,8 @@ import { AppError } from '../errors.ts';
 import { type LogLevel, logLevels } from '../log.ts';
 import { usdToNano } from '../money.ts';
 import { Redactor } from '../redactor.ts';
+import { type Deployments, deploymentsOf, fleetOf, fleetProblems, type Leases, leasesOf } from './fleet.ts';
+import { type FleetEntry, namesOf } from './fleet-schema.ts';
 import { type PresetId, presetIds, presets } from './presets.ts';
 import { type ConfigFile, fileSchema, isHttpUrl, type ModelConfig, type Prefill, repeatedIds } from './schema.ts';
 import { type Secret, secretFromCommand, secretFromFile, secretFromValue } from './secret.ts';
@@ -62,56 +64,98 @@ export interface Config {
   routing: ConfigFile['routing'];
   server: Omit<ConfigFile['server'], 'oauth'> & { oauth: OAuthConfig | null };
   budgets: { dailyNanoUsd: number; monthlyNanoUsd: number; timeZone: string };
+  leases: Leases;
+  deployments: Deployments;
+  notices: { webhookUrl: Secret | null };
+  /** What the schedule keeps, in the order of the file. */
+  fleet: FleetEntry[];
+  /**
+   * What an environment variable that a deployment names holds; undefined when it is not set, or is none that may go
+   * onto a machine: of Hugging Face, or named in `fleet`.
+   */
+  secretNamed(name: string): string | undefined;
 }
 
 export type Environment = Record<string, string | undefined>;
 
 /** Source: the OpenAPI document of Lambda Cloud, `servers`. */
 const lambdaBaseUrl = 'https://cloud.lambda.ai/api/v1';
-const defaultTimeoutMs = 30_000;
-const defaultWholeTimeoutMs = 300_000;
-const defaultFirstTokenTimeoutMs = 60_000;
-const defaultIdleTimeoutMs = 15_000;
+/** What a model server has that says nothing else. */
+export const modelServerDefaults = {
+  timeoutMs: 30_000,
+  wholeTimeoutMs: 300_000,
+  firstTokenTimeoutMs: 60_000,
+  idleTimeoutMs: 15_000,
+  maxRetries: 1,
+  maxConcurrentRequests: null,
+  prefill: null,
+  unusable: null,
+  preset: null,
+};
 
 /**
  * Environment plus optional `tandem.yaml` -> one validated Config. Throws one `config_invalid` error that lists every
- * problem with the path of the key and what is allowed. Values of secrets are never quoted.
+ * problem with the path of the key and what is allowed. Values of secrets are never quoted. `folder`: where relative
+ * paths begin.
  */
-export function loadConfig(given: Environment = process.env): Config {
+export function loadConfig(given: Environment = process.env, folder = process.cwd()): Config {
   const env = withoutPlaceholders(given);
   const problems: string[] = [];
   const redactor = new Redactor();
   const home = env.TANDEM_HOME ? fromHome(env.TANDEM_HOME) : envPaths('tandem', { suffix: '' }).data;
   // Relative to what? Clients start servers anywhere, and each place would have a ledger and a budget of its own.
   if (!isAbsolute(home)) problems.push('TANDEM_HOME: must be an absolute path (or begin with ~/)');
-  const { path, file } = readFile(env.TANDEM_CONFIG, home, problems);
+  const { path, file } = readFile(env.TANDEM_CONFIG && resolve(folder, fromHome(env.TANDEM_CONFIG)), home, problems);
 
-  const baseUrl = (env.LAMBDA_API_BASE || lambdaBaseUrl).replace(/\/+$/, '');
-  if (!isHttpUrl(baseUrl)) problems.push('LAMBDA_API_BASE: must be an http:// or https:// URL');
   const defaults = fileSchema.parse({});
+  const timeZone = file?.budgets.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
   const config: Config = {
     home,
     file: path,
     readOnly: readFlag('TANDEM_READ_ONLY', env, problems),
     logLevel: readLogLevel(env, problems),
     redactor,
-    lambda: { baseUrl, apiKey: lambdaKey(env, redactor, problems) },
+    lambda: lambdaOf(env, redactor, problems),
     backends: file ? [...backendsOf(file, env, redactor), ...presetsByKey(file, env, redactor)] : [],
     routing: (file ?? defaults).routing,
     server: { ...(file ?? defaults).server, oauth: oauthOf(file) },
     budgets: {
       dailyNanoUsd: usdToNano(file?.budgets.dailyUsd ?? 0),
       monthlyNanoUsd: usdToNano(file?.budgets.monthlyUsd ?? 0),
-      timeZone: file?.budgets.timeZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
+      timeZone,
+    },
+    leases: leasesOf(file ?? defaults),
+    deployments: deploymentsOf(file ?? defaults),
+    notices: { webhookUrl: file ? webhookUrl(file, env, redactor, problems) : null },
+    fleet: fleetOf(file ?? defaults, timeZone),
+    secretNamed(name) {
+      const value = env[name];
+      const isMeant = /^(?:HF|HUGGING_?FACE)_/.test(name) || config.fleet.some(({ hfTokenEnv }) => hfTokenEnv === name);
+      if (!value || !isMeant) return undefined;
+      redactor.add(value);
+      return value;
     },
   };
-  if (problems.length > 0) {
-    const list = problems.map((problem) => `  - ${problem}\n`).join('');
-    throw new AppError('config_invalid', `The configuration has ${count(problems.length, 'problem')}:\n${list}`, {
-      next: 'Mend them and start again; `tandem doctor` checks the rest.',
-    });
-  }
+  refuse(problems);
   return config;
+}
+
+/** What it takes to reach Lambda Cloud. No file is read, so that none can be in the way. Throws as `loadConfig` does. */
+export function loadLambdaConfig(given: Environment = process.env): Pick<Config, 'lambda' | 'logLevel' | 'redactor'> {
+  const env = withoutPlaceholders(given);
+  const problems: string[] = [];
+  const redactor = new Redactor();
+  const config = { lambda: lambdaOf(env, redactor, problems), logLevel: readLogLevel(env, problems), redactor };
+  refuse(problems);
+  return config;
+}
+
+function refuse(problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  const list = problems.map((problem) => `  - ${problem}\n`).join('');
+  throw new AppError('config_invalid', `The configuration has ${count(problems.length, 'problem')}:\n${list}`, {
+    next: 'Mend them and start again; `tandem doctor` checks the rest.',
+  });
 }
 
 /** Clients hand over `${NAME}` as it stands when they could not fill it in: that is no key. */
@@ -134,7 +178,7 @@ function readFile(
   home: string,
   problems: string[],
 ): { path: string | null; file: ConfigFile | null } {
-  const path = given ? resolve(fromHome(given)) : join(home, 'tandem.yaml');
+  const path = given || join(home, 'tandem.yaml');
   if (!existsSync(path)) {
     if (given) problems.push(`TANDEM_CONFIG: there is no file ${path}`);
     return { path: null, file: fileSchema.parse({}) };
@@ -145,6 +189,7 @@ function readFile(
   if (!parsed.success) problems.push(...parsed.error.issues.map(describeIssue));
   problems.push(
     ...repeatedIds(raw).map(({ path: where, id }) => `${where}: "${id}" is used twice; ids must be unique`),
+    ...fleetProblems(raw),
   );
   return { path, file: parsed.data ?? null };
 }
@@ -211,11 +256,11 @@ function common(entry: Entry, keyEnv: string | undefined, env: Environment, reda
     id: entry.id,
     apiKey: keyEnv && value ? secretFromValue(keyEnv, value, redactor) : null,
     unusable: keyEnv && !value ? `its key is not set (environment variable ${keyEnv})` : null,
-    timeoutMs: entry.timeoutMs ?? defaultTimeoutMs,
-    wholeTimeoutMs: entry.timeoutMs ?? defaultWholeTimeoutMs,
-    firstTokenTimeoutMs: entry.firstTokenTimeoutMs ?? defaultFirstTokenTimeoutMs,
-    idleTimeoutMs: entry.idleTimeoutMs ?? defaultIdleTimeoutMs,
-    maxRetries: entry.maxRetries ?? 1,
+    timeoutMs: entry.timeoutMs ?? modelServerDefaults.timeoutMs,
+    wholeTimeoutMs: entry.timeoutMs ?? modelServerDefaults.wholeTimeoutMs,
+    firstTokenTimeoutMs: entry.firstTokenTimeoutMs ?? modelServerDefaults.firstTokenTimeoutMs,
+    idleTimeoutMs: entry.idleTimeoutMs ?? modelServerDefaults.idleTimeoutMs,
+    maxRetries: entry.maxRetries ?? modelServerDefaults.maxRetries,
     maxConcurrentRequests: entry.maxConcurrentRequests ?? null,
     prefill: entry.prefill ?? null,
     models: entry.models ?? null,
@@ -226,6 +271,7 @@ function common(entry: Entry, keyEnv: string | undefined, env: Environment, reda
 function presetsByKey(file: ConfigFile, env: Environment, redactor: Redactor): BackendConfig[] {
   const named = new Set<string>(file.serverless.flatMap((entry) => [entry.id, entry.preset ?? entry.id]));
   for (const entry of file.dedicated) named.add(entry.id);
+  for (const name of file.fleet.flatMap(namesOf)) named.add(name);
   return presetIds
     .filter((id) => env[presets[id].keyEnv] && !named.has(id))
     .map((id) => ({
@@ -234,6 +280,12 @@ function presetsByKey(file: ConfigFile, env: Environment, redactor: Redactor): B
       preset: id,
       baseUrl: presets[id].baseUrl,
     }));
+}
+
+function lambdaOf(env: Environment, redactor: Redactor, problems: string[]): Config['lambda'] {
+  const baseUrl = (env.LAMBDA_API_BASE || lambdaBaseUrl).replace(/\/+$/, '');
+  if (!isHttpUrl(baseUrl)) problems.push('LAMBDA_API_BASE: must be an http:// or https:// URL');
+  return { baseUrl, apiKey: lambdaKey(env, redactor, problems) };
 }
 
 function lambdaKey(env: Environment, redactor: Redactor, problems: string[]): Secret | null {
@@ -245,6 +297,15 @@ function lambdaKey(env: Environment, redactor: Redactor, problems: string[]): Se
   if (file) return secretFromFile('LAMBDA_API_KEY_FILE', resolve(fromHome(file)), redactor);
   if (command) return secretFromCommand('LAMBDA_API_KEY_COMMAND', command, redactor);
   return null;
+}
+
+/** The URL is itself the key to the channel: like a key it is named, never written into the file, never quoted. */
+function webhookUrl(file: ConfigFile, env: Environment, redactor: Redactor, problems: string[]): Secret | null {
+  const name = file.notices.webhookUrlEnv;
+  const url = env[name]?.trim();
+  if (!url) return null;
+  if (!isHttpUrl(url)) problems.push(`${name}: must hold an http:// or https:// URL (notices.webhookUrlEnv names it)`);
+  return secretFromValue(name, url, redactor);
 }
 
 function readFlag(name: string, env: Environment, problems: string[]): boolean {

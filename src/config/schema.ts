@@ -1,8 +1,12 @@
 import { isIP } from 'node:net';
-import { IANAZone } from 'luxon';
 import { z } from 'zod';
 import { isLoopback } from '../http.ts';
+import { deployments, fleetEntry, leases, namesOf, notices } from './fleet-schema.ts';
+import { backendId, block, environmentName, isObject, timeZone } from './parts.ts';
 import { lambdaPresetEnded, presetIds } from './presets.ts';
+
+export type { FleetEntry } from './fleet-schema.ts';
+export { reservedBackendIds } from './parts.ts';
 
 export const priorities = ['low_cost', 'balanced', 'performance', 'latency_critical'] as const;
 export type Priority = (typeof priorities)[number];
@@ -29,22 +33,8 @@ export type Privacy = (typeof privacies)[number];
 export const streamLosses = ['resume', 'error'] as const;
 export type StreamLoss = (typeof streamLosses)[number];
 
-/** Words that mean a group of backends where an id is expected. */
-export const reservedBackendIds = ['auto', 'serverless', 'dedicated'];
-
 /** The most specific key that fits a name wins: the whole name, then its backend, then `*`. */
 const fallbackKey = /^(\*|[^/]+\/.+)$/;
-
-/** A strict object whose complaint about an unknown key names the keys that are allowed. */
-function block<Shape extends z.ZodRawShape>(shape: Shape) {
-  const allowed = Object.keys(shape).join(', ');
-  return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys'
-        ? `unknown key ${(issue.keys as string[]).map((key) => `"${key}"`).join(', ')}; allowed: ${allowed}`
-        : undefined,
-  });
-}
 
 const namedNetworks = ['loopback', 'linklocal', 'uniquelocal'];
 const networkHelp = `must be an address, a network such as 10.0.0.0/8, or one of ${namedNetworks.join(', ')}`;
@@ -60,13 +50,6 @@ const httpUrl = z
   .string()
   .refine(isHttpUrl, { error: 'must be an http:// or https:// URL' })
   .transform((url) => url.replace(/\/+$/, ''));
-
-const backendId = z
-  .string()
-  .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$/, { error: 'must be letters, digits, dot, dash or underscore, at most 63' })
-  .refine((id) => !reservedBackendIds.includes(id), {
-    error: `must not be one of the reserved words ${reservedBackendIds.join(', ')}`,
-  });
 
 const usdPerMTok = z.number().min(0);
 const milliseconds = z.int().min(1).max(600_000);
@@ -87,12 +70,7 @@ const model = block({
 
 const modelServer = {
   id: backendId,
-  apiKeyEnv: z
-    .string()
-    .regex(/^[A-Z_][A-Z0-9_]*$/, {
-      error: 'must be the NAME of an environment variable (capitals, digits, underscores), not the key itself',
-    })
-    .optional(),
+  apiKeyEnv: environmentName.optional(),
   timeoutMs: milliseconds.optional(),
   firstTokenTimeoutMs: milliseconds.optional(),
   idleTimeoutMs: milliseconds.optional(),
@@ -160,45 +138,50 @@ export const fileSchema = block({
   budgets: block({
     dailyUsd: z.number().min(0).max(1_000_000).default(50),
     monthlyUsd: z.number().min(0).max(1_000_000).default(1000),
-    timeZone: z
-      .string()
-      .refine((zone) => IANAZone.isValidZone(zone), { error: 'must be an IANA time zone such as America/New_York' })
-      .optional(),
+    timeZone: timeZone.optional(),
   }).prefault({}),
+  leases,
+  deployments,
+  notices,
+  fleet: z.array(fleetEntry).default([]),
 });
 
 /**
- * Ids that a raw file uses more than once, by the path of the later use: of backends, and of models within one.
- * Reads what it can: the file may have other problems.
+ * Ids that a raw file uses more than once, by the path of the later use: of backends and of what the fleet will be
+ * called, and of models within one. Reads what it can: the file may have other problems.
  */
 export function repeatedIds(file: unknown): { path: string; id: string }[] {
   const backends = (['serverless', 'dedicated'] as const).flatMap((kind) =>
     entriesOf(file, kind).map((entry, index) => ({ entry, path: `${kind}[${index}]` })),
   );
   const models = backends.map(({ entry, path }) =>
-    entriesOf(entry, 'models').map((model, index) => ({ entry: model, path: `${path}.models[${index}]` })),
+    idsOf(entriesOf(entry, 'models').map((model, index) => ({ entry: model, path: `${path}.models[${index}]` }))),
   );
-  return [backends, ...models].flatMap(repeatedIn);
+  const fleet = entriesOf(file, 'fleet').flatMap((entry, index) =>
+    namesOf(entry).map((id) => ({ id, path: `fleet[${index}].name` })),
+  );
+  return [[...idsOf(backends), ...fleet], ...models].flatMap(repeatedIn);
 }
 
-function repeatedIn(list: { entry: unknown; path: string }[]): { path: string; id: string }[] {
-  const seen = new Set<string>();
+function idsOf(list: { entry: unknown; path: string }[]): { path: string; id: string }[] {
   return list.flatMap(({ entry, path }) => {
     const id = isObject(entry) ? entry.id : undefined;
-    if (typeof id !== 'string') return [];
+    return typeof id === 'string' ? [{ path: `${path}.id`, id }] : [];
+  });
+}
+
+function repeatedIn(list: { path: string; id: string }[]): { path: string; id: string }[] {
+  const seen = new Set<string>();
+  return list.filter(({ id }) => {
     const repeated = seen.has(id);
     seen.add(id);
-    return repeated ? [{ path: `${path}.id`, id }] : [];
+    return repeated;
   });
 }
 
 function entriesOf(owner: unknown, key: string): unknown[] {
   const entries = isObject(owner) ? owner[key] : undefined;
   return Array.isArray(entries) ? entries : [];
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
 }
 
 export type ConfigFile = z.output<typeof fileSchema>;

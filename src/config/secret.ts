@@ -29,12 +29,14 @@ export function secretFromFile(origin: string, path: string, redactor: Redactor)
 
 /** The command is split into words and run without a shell. Its output is never quoted, not even when it fails. */
 export function secretFromCommand(origin: string, command: string, redactor: Redactor): Secret {
+  // A program may leave the folder it was started in before it needs the key.
+  const cwd = process.cwd();
   return readOnce(origin, redactor, async () => {
     // Loaded here, since few need it and every start would pay for it.
     const { execa, parseCommandString } = await import('execa');
     const [file, ...args] = parseCommandString(command);
     try {
-      const { stdout } = await execa(file ?? '', args, { timeout: commandTimeoutMs, stdin: 'ignore' });
+      const { stdout } = await execa(file ?? '', args, { timeout: commandTimeoutMs, stdin: 'ignore', cwd });
       return stdout;
     } catch {
       throw new AppError('config_invalid', `The command in ${origin} (${file}) failed.`, {
