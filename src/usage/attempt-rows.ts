@@ -1,6 +1,6 @@
 import { localPrincipal, type Principal } from '../principal.ts';
 import { type Queries, type SqlValue, select } from './database.ts';
-import { owner } from './instances.ts';
+import { owner } from './owner.ts';
 import type { Price, Usage } from './prices.ts';
 import type { AttemptStatus, AttemptTable, CostSource, Operation } from './tables.ts';
 

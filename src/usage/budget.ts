@@ -21,7 +21,7 @@ export interface PeriodBudget {
   tokensNanoUsd: number;
   /** The minutes of machines so far. */
   instancesNanoUsd: number;
-  /** What is left of the first hours that launches reserved. */
+  /** What machines may yet cost until their leases end. */
   heldNanoUsd: number;
   /** The most that calls under way can cost. */
   reservedNanoUsd: number;
@@ -45,10 +45,16 @@ export interface Allowance {
   principalId?: string;
 }
 
+interface Reading {
+  allowances: Allowance[];
+  takenAt: number;
+  /** The last transaction that knew it to be right; null: it was read outside of any, or time alone changes it. */
+  turn: number | null;
+}
+
 /** For how long a reading serves routing decisions; other processes spend too. The ledger checks again. */
 const readingServesMs = 250;
 
-const countersOf = 'SELECT period, settled_nano_usd, reserved_nano_usd FROM budget_period WHERE period IN (?, ?)';
 const counterOfPrincipal =
   'SELECT period, settled_nano_usd, reserved_nano_usd FROM principal_period WHERE principal_id = ? AND period = ?';
 
@@ -57,7 +63,7 @@ export class Budget {
   readonly #limits: BudgetLimits;
   readonly #calendar: Calendar;
   readonly #clock: Clock;
-  #reading: { allowances: Allowance[]; takenAt: number } | undefined;
+  #reading: Reading | undefined;
   #bookings = 0;
 
   constructor(limits: BudgetLimits, calendar: Calendar, clock: Clock) {
@@ -67,11 +73,43 @@ export class Budget {
   }
 
   async state(queries: Queries): Promise<BudgetState> {
+    const { day, month } = await this.#state(queries);
+    return { day, month };
+  }
+
+  /** `isStill`: no machine lives, whose minutes would count on. */
+  async #state(queries: Queries): Promise<BudgetState & { isStill: boolean }> {
     const nowMs = this.#clock.nowMs();
-    const { day, month } = this.#calendar.at(nowMs);
-    const counters = await select<BudgetPeriodTable>(queries, countersOf, [day.name, month.name]);
-    const machines = await instancesWithin(queries, month.startMs, month.endMs);
-    const stateOf = (period: Period, unit: PeriodBudget['unit'], limitNanoUsd: number): PeriodBudget => {
+    const periods = this.#calendar.at(nowMs);
+    const { read, isStill } = await this.#reader(queries, [periods.day], [periods.month], nowMs);
+    return { day: read(periods.day, 'daily'), month: read(periods.month, 'monthly'), isStill };
+  }
+
+  /** Every day and month from now until then: what leases will cost tomorrow is claimed of tomorrow. */
+  async until(queries: Queries, untilMs: number): Promise<PeriodBudget[]> {
+    const nowMs = this.#clock.nowMs();
+    const { days, months } = this.#calendar.between(nowMs, untilMs);
+    const { read } = await this.#reader(queries, days, months, nowMs);
+    return [...days.map((day) => read(day, 'daily')), ...months.map((month) => read(month, 'monthly'))];
+  }
+
+  /** Reads all that these periods need, at once. */
+  async #reader(
+    queries: Queries,
+    days: readonly Period[],
+    months: readonly Period[],
+    nowMs: number,
+  ): Promise<{ read: (period: Period, unit: PeriodBudget['unit']) => PeriodBudget; isStill: boolean }> {
+    const names = [...days, ...months].map(({ name }) => name);
+    const counters = await select<BudgetPeriodTable>(
+      queries,
+      `SELECT period, settled_nano_usd, reserved_nano_usd FROM budget_period WHERE period IN (${names.map(() => '?')})`,
+      names,
+    );
+    const [first, last] = [months.at(0), months.at(-1)];
+    const machines = first && last ? await instancesWithin(queries, first.startMs, last.endMs) : [];
+    const limits = { daily: this.#limits.dailyNanoUsd, monthly: this.#limits.monthlyNanoUsd };
+    const read = (period: Period, unit: PeriodBudget['unit']) => {
       const counter = counters.find((row) => row.period === period.name);
       const tokensNanoUsd = counter?.settled_nano_usd ?? 0;
       const reservedNanoUsd = counter?.reserved_nano_usd ?? 0;
@@ -79,19 +117,25 @@ export class Budget {
       const claimedNanoUsd = sumOf((row) => instanceClaimNano(row, period, nowMs));
       const instancesNanoUsd = sumOf((row) => instanceCost(row, period.startMs, period.endMs, nowMs).costNanoUsd);
       const heldNanoUsd = claimedNanoUsd - instancesNanoUsd;
+      const limitNanoUsd = limits[unit];
       const leftNanoUsd = Math.max(0, limitNanoUsd - tokensNanoUsd - reservedNanoUsd - claimedNanoUsd);
       return { period, unit, limitNanoUsd, tokensNanoUsd, instancesNanoUsd, heldNanoUsd, reservedNanoUsd, leftNanoUsd };
     };
-    return {
-      day: stateOf(day, 'daily', this.#limits.dailyNanoUsd),
-      month: stateOf(month, 'monthly', this.#limits.monthlyNanoUsd),
-    };
+    return { read, isStill: machines.length === 0 };
   }
 
-  /** The day's and the month's allowance, read now. */
-  async allowances(queries: Queries): Promise<Allowance[]> {
+  /**
+   * The day's and the month's allowance as they are now. In the transaction with this `turn` they are read only where
+   * something but bookings was written since the last one: reading them costs more than writing a row.
+   */
+  async allowances(queries: Queries, turn: number | null = null): Promise<Allowance[]> {
+    const known = this.#reading;
+    if (known && turn !== null && known.turn === turn - 1 && this.#isOfNow(known)) {
+      this.#reading = { ...known, takenAt: performance.now(), turn };
+      return known.allowances;
+    }
     const bookings = this.#bookings;
-    const { day, month } = await this.state(queries);
+    const { day, month, isStill } = await this.#state(queries);
     const allowances = [day, month].map((budget) => ({
       name: `${budget.unit} budget`,
       period: budget.period,
@@ -104,7 +148,8 @@ export class Budget {
         budget.heldNanoUsd,
     }));
     // Bookings made while it was read may be missing in it.
-    if (bookings === this.#bookings) this.#reading = { allowances, takenAt: performance.now() };
+    if (bookings === this.#bookings)
+      this.#reading = { allowances, takenAt: performance.now(), turn: isStill ? turn : null };
     return allowances;
   }
 
@@ -135,18 +180,21 @@ export class Budget {
    * within 250 ms. At once when it is known, which it is nearly always.
    */
   leftNanoUsd(queries: Queries): number | Promise<number> {
-    const nowMs = this.#clock.nowMs();
     const reading = this.#reading;
-    const serves =
-      reading &&
-      performance.now() - reading.takenAt < readingServesMs &&
-      reading.allowances.every(({ period }) => nowMs >= period.startMs && nowMs < period.endMs);
+    const serves = reading && performance.now() - reading.takenAt < readingServesMs && this.#isOfNow(reading);
     return serves ? leastLeft(reading.allowances) : this.allowances(queries).then(leastLeft);
   }
 
+  #isOfNow({ allowances }: Reading): boolean {
+    const nowMs = this.#clock.nowMs();
+    return allowances.every(({ period }) => nowMs >= period.startMs && nowMs < period.endMs);
+  }
+
   /** Takes bookings of this process into the last reading. Call it inside the transaction that writes them. */
-  booked(bookings: Bookings): void {
+  booked(bookings: Bookings, turn: number): void {
     this.#bookings += 1;
+    const reading = this.#reading;
+    if (reading) reading.turn = reading.turn === turn || reading.turn === turn - 1 ? turn : null;
     for (const allowance of this.#reading?.allowances ?? [])
       allowance.leftNanoUsd -= bookings.takenNanoUsd(allowance.period.name);
   }
@@ -157,15 +205,34 @@ export class Budget {
   }
 
   /**
-   * Throws `budget_exhausted` when `amountNanoUsd` does not fit into what is left. An unknown amount (null) fits as
-   * long as anything is left. Call it inside the write transaction that then spends or reserves the amount.
+   * Throws `budget_exhausted` when what a machine's row claims more than it did (null: nothing yet) does not fit into
+   * every day and month until its lease ends, and says how long a lease from now on would. Call it inside the write
+   * transaction that then writes the row.
    */
-  async requireRoom(queries: Queries, amountNanoUsd: number | null, purpose: string): Promise<void> {
-    if (amountNanoUsd === 0) return;
-    const allowances = await this.allowances(queries);
+  async requireRoomForLease(queries: Queries, before: InstanceRow | null, after: InstanceRow): Promise<void> {
+    const nowMs = this.#clock.nowMs();
+    const endMs = after.lease_expires_at_ms ?? nowMs;
+    const budgets = await this.until(queries, endMs);
     this.forget();
-    const refusal = this.refusal(allowances, amountNanoUsd, purpose);
-    if (refusal) throw refusal;
+    const moreIn = (period: Period, row: InstanceRow) =>
+      instanceClaimNano(row, period, nowMs) - (before ? instanceClaimNano(before, period, nowMs) : 0);
+    const shortFor = (row: InstanceRow) =>
+      budgets.find(({ period, leftNanoUsd }) => moreIn(period, row) > Math.max(0, leftNanoUsd));
+    const short = shortFor(after);
+    if (!short) return;
+    const { period, unit, limitNanoUsd, leftNanoUsd } = short;
+    const fits = longest(
+      Math.floor((endMs - nowMs) / leaseStepMs),
+      (steps) => shortFor({ ...after, lease_expires_at_ms: nowMs + steps * leaseStepMs }) === undefined,
+    );
+    const when = period.startMs > nowMs ? ` for ${period.name}` : '';
+    throw new AppError(
+      'budget_exhausted',
+      `The ${unit} budget of ${formatUsd(limitNanoUsd)}${when} has ${formatUsd(leftNanoUsd)} left; a lease of ${hours(endMs - nowMs)} h of ${after.instance_type} may cost ${formatUsd(moreIn(period, after))} of it. Nothing was done.`,
+      {
+        next: `${fits > 0 ? `A lease of ${hours(fits * leaseStepMs)} h would fit.` : 'No lease of it fits.'} Or choose a cheaper type, terminate something, or raise budgets in tandem.yaml.`,
+      },
+    );
   }
 
   /** The `budget_exhausted` of the first allowance that has no room, `pending` already taken from it. */
@@ -195,6 +262,24 @@ export class Budget {
   dayAt(ms: number): string {
     return this.#calendar.at(ms).day.name;
   }
+}
+
+/** Leases are offered in steps of six minutes: a tenth of an hour. */
+const leaseStepMs = 6 * 60_000;
+
+/** The largest number up to `most` that fits, where all below one that fits do; 0 when none does. */
+function longest(most: number, fits: (steps: number) => boolean): number {
+  let [low, high] = [0, most];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (fits(middle)) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+function hours(ms: number): number {
+  return Math.round((ms / 3_600_000) * 100) / 100;
 }
 
 function leastLeft(allowances: readonly Allowance[]): number {

@@ -25,6 +25,19 @@ export class Calendar {
     return this.#today;
   }
 
+  /** The days and the months from `fromMs` until `toMs`, those that they begin and end in included. */
+  between(fromMs: number, toMs: number): { days: Period[]; months: Period[] } {
+    const days: Period[] = [];
+    const months = new Map<string, Period>();
+    for (let ms = fromMs; days.length === 0 || ms < toMs; ) {
+      const { day, month } = this.at(ms);
+      days.push(day);
+      months.set(month.name, month);
+      ms = day.endMs;
+    }
+    return { days, months: [...months.values()] };
+  }
+
   /** The start of the local day `days` before the one that `ms` is in. */
   startOfDayBefore(ms: number, days: number): number {
     const today = startOf(DateTime.fromMillis(ms, { zone: this.timeZone }), 'day');

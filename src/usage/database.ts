@@ -2,7 +2,7 @@ import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CompiledQuery, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement, sql } from 'kysely';
+import { CompiledQuery, Kysely, SqliteDialect, type SqliteStatement, sql } from 'kysely';
 import { AppError, type ErrorCode } from '../errors.ts';
 import { migrations } from './migrations/index.ts';
 import type { Tables } from './tables.ts';
@@ -37,6 +37,8 @@ const lockTimeoutMs = 2_000;
 const walRetryMs = 20;
 /** How often it is looked whether the file is still the one that was opened. */
 const sameFileMs = 100;
+/** Another number than before: another process has written. */
+const changesOfOthers = 'PRAGMA data_version';
 /** Pages in the log before they are moved into the file: that takes milliseconds, and most pages are written often. */
 const checkpointPages = 4_000;
 const cachedStatements = 200;
@@ -45,8 +47,11 @@ export interface Database {
   readonly path: string;
   readonly driver: SqliteDriver;
   readonly read: Queries;
-  /** Runs `work` in one transaction that holds the write lock from its first statement, across processes too. */
-  write<Result>(work: (queries: Queries, runEach: RunEach) => Promise<Result>): Promise<Result>;
+  /**
+   * Runs `work` in one transaction that holds the write lock from its first statement, across processes too. Its turn
+   * is one more than that of the transaction before it, and two more where another process has written in between.
+   */
+  write<Result>(work: (queries: Queries, runEach: RunEach, turn: number) => Promise<Result>): Promise<Result>;
   /** Writes, and changes nothing. Throws as `write` does, such as on a disk that is full. */
   probe(): Promise<void>;
   close(): Promise<void>;
@@ -84,6 +89,14 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
     const statement = statements.prepare(text);
     return rows.map((row) => Number(statement.run(row).changes));
   };
+  let turn = 0;
+  let ofOthers = 0;
+  const takeTurn = () => {
+    const { data_version: now } = statements.prepare(changesOfOthers).get([]) as { data_version: number };
+    turn += now === ofOthers ? 1 : 2;
+    ofOthers = now;
+    return turn;
+  };
   const write: Database['write'] = (work) =>
     read.connection().execute(async (connection) => {
       if (performance.now() > lookAgainAt) {
@@ -92,7 +105,7 @@ export async function openDatabase(path: string, driver: SqliteDriver = driverFo
       }
       run('BEGIN IMMEDIATE');
       try {
-        const result = await work(connection, runEach);
+        const result = await work(connection, runEach, takeTurn());
         run('COMMIT');
         return result;
       } catch (error) {
@@ -140,9 +153,14 @@ function driverForThisNode(): SqliteDriver {
   return major > 22 || (major === 22 && minor >= 14) ? 'better-sqlite3' : 'libsql';
 }
 
+interface RawStatement extends SqliteStatement {
+  /** The first row. */
+  get(parameters: readonly unknown[]): unknown;
+}
+
 /** What both drivers share; `reader` tells statements that return rows from those that do not. */
 interface RawDatabase {
-  prepare(text: string): SqliteStatement;
+  prepare(text: string): RawStatement;
   exec(text: string): unknown;
   close(): void;
 }
@@ -199,17 +217,18 @@ function schemaVersion(raw: RawDatabase): number {
  * libsql leaves a statement that met a lock in the middle of its work until it runs again, and no commit succeeds
  * until then: so every change goes through `write`, where only BEGIN can meet a lock, and BEGIN is kept here.
  */
-function cacheStatements(raw: RawDatabase, path: string): SqliteDatabase {
-  const cache = new Map<string, SqliteStatement>();
+function cacheStatements(raw: RawDatabase, path: string): Pick<RawDatabase, 'prepare' | 'close'> {
+  const cache = new Map<string, RawStatement>();
   return {
     close: () => raw.close(),
     prepare(text) {
       const known = cache.get(text);
       if (known) return known;
       const statement = guard(path, () => raw.prepare(text));
-      const guarded: SqliteStatement = {
+      const guarded: RawStatement = {
         reader: statement.reader,
         all: (parameters) => guard(path, () => statement.all(parameters)),
+        get: (parameters) => guard(path, () => statement.get(parameters)),
         run: (parameters) => guard(path, () => statement.run(parameters)),
         iterate: (parameters) => statement.iterate(parameters),
       };

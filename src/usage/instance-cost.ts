@@ -40,10 +40,27 @@ export function instanceCost(row: InstanceRow, fromMs: number, toMs: number, now
   };
 }
 
-/** What a machine counts for in a budget period: its cost so far, and while it lives at least what its launch reserved. */
-export function instanceClaimNano(row: InstanceRow, period: Period, nowMs: number): number {
+/**
+ * What a machine counts for in a budget period: its cost so far, and while it lives its price until its lease ends. One
+ * of before there were leases counts at least what its launch reserved.
+ */
+export function instanceClaimNano(row: InstanceRow, period: Pick<Period, 'startMs' | 'endMs'>, nowMs: number): number {
   const { costNanoUsd } = instanceCost(row, period.startMs, period.endMs, nowMs);
-  const ended = row.gone_at_ms !== null || row.terminate_requested_at_ms !== null;
+  if (row.gone_at_ms !== null || row.terminate_requested_at_ms !== null) return costNanoUsd;
+  const leaseEndMs = row.lease_expires_at_ms;
+  if (leaseEndMs !== null) {
+    // As if it ran from now on, or from the last look at it: once it is seen to run, that is where its minutes begin.
+    const activeAtMs = row.first_active_at_ms ?? row.last_seen_at_ms ?? row.requested_at_ms;
+    const running = { ...row, first_active_at_ms: activeAtMs };
+    return instanceCost(running, period.startMs, period.endMs, Math.max(nowMs, leaseEndMs)).costNanoUsd;
+  }
   const reservedHere = row.requested_at_ms >= period.startMs && row.requested_at_ms < period.endMs;
-  return ended || !reservedHere ? costNanoUsd : Math.max(costNanoUsd, row.reserved_nano_usd);
+  return reservedHere ? Math.max(costNanoUsd, row.reserved_nano_usd) : costNanoUsd;
+}
+
+const allTime = { startMs: 0, endMs: Number.MAX_SAFE_INTEGER };
+
+/** What a machine will have cost when its lease ends, unless it ends before. */
+export function worstCaseNano(row: InstanceRow, nowMs: number): number {
+  return instanceClaimNano(row, allTime, nowMs);
 }

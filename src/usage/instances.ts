@@ -1,15 +1,9 @@
-import { hostname } from 'node:os';
 import type { Clock } from '../clock.ts';
-import { instanceCostNano } from '../money.ts';
 import type { Budget } from './budget.ts';
 import type { Database, Queries } from './database.ts';
 import type { InstanceRow } from './instance-cost.ts';
-
-/** `host:pid`: who wrote a row, so that the next start can tell whether its writer still lives. */
-export const owner = `${hostname()}:${process.pid}`;
-
-/** A launch reserves its first hour, so that two launches at once cannot both use the last of the budget. */
-export const launchReservationMs = 60 * 60_000;
+import { type LaunchIntent, LeaseBook, type LeaseTerms } from './leases.ts';
+import type { EndReason } from './tables.ts';
 
 /** How long a machine may still be seen running after its termination was asked for before it counts as ignored. */
 const terminationGraceMs = 3 * 60_000;
@@ -36,49 +30,19 @@ export interface Sighting {
 
 /** The lives of the machines that Tandem launched, and what their minutes cost. */
 export class InstanceLedger {
+  readonly leases: LeaseBook;
   readonly #database: Database;
-  readonly #budget: Budget;
   readonly #clock: Clock;
 
   constructor(database: Database, budget: Budget, clock: Clock) {
+    this.leases = new LeaseBook(database, budget, clock);
     this.#database = database;
-    this.#budget = budget;
     this.#clock = clock;
   }
 
-  /** Written, with its reservation, before anything is sent to the cloud. */
-  async openIntent(intent: {
-    intentId: string;
-    name: string;
-    instanceType: string;
-    region: string;
-    priceCentsPerHour: number;
-  }): Promise<void> {
-    const reserved = instanceCostNano(intent.priceCentsPerHour, launchReservationMs);
-    const nowMs = this.#clock.nowMs();
-    await this.#database.write(async (queries) => {
-      await this.#budget.requireRoom(queries, reserved, `one hour of ${intent.instanceType}`);
-      await queries
-        .insertInto('instance')
-        .values({
-          intent_id: intent.intentId,
-          instance_id: null,
-          name: intent.name,
-          instance_type: intent.instanceType,
-          region: intent.region,
-          price_cents_per_hour: intent.priceCentsPerHour,
-          status: 'intent',
-          owner,
-          requested_at_ms: nowMs,
-          launched_at_ms: null,
-          first_active_at_ms: null,
-          terminate_requested_at_ms: null,
-          gone_at_ms: null,
-          last_seen_at_ms: null,
-          reserved_nano_usd: reserved,
-        })
-        .execute();
-    });
+  /** Written, with the budget that its lease claims, before anything is sent to the cloud. */
+  openIntent(intent: LaunchIntent, also?: (queries: Queries) => Promise<void>): Promise<LeaseTerms> {
+    return this.leases.open(intent, also);
   }
 
   async launched(intentId: string, instanceId: string): Promise<void> {
@@ -99,13 +63,24 @@ export class InstanceLedger {
     await this.#setUnseen(intentId, { status: 'not_launched', reserved_nano_usd: 0 });
   }
 
-  async terminateRequested(instanceIds: string[]): Promise<void> {
+  async terminateRequested(instanceIds: string[], reason: EndReason = 'asked'): Promise<void> {
     await this.#database.write(async (queries) => {
       await queries
         .updateTable('instance')
-        .set({ terminate_requested_at_ms: this.#clock.nowMs() })
+        .set({ terminate_requested_at_ms: this.#clock.nowMs(), end_reason: reason })
         .where('instance_id', 'in', instanceIds)
         .where('terminate_requested_at_ms', 'is', null)
+        .execute();
+    });
+  }
+
+  /** Nobody knows whether it ends: the minutes go on until it is seen to, and then it is known why. */
+  async terminateUnanswered(instanceId: string): Promise<void> {
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set({ terminate_requested_at_ms: null })
+        .where('instance_id', '=', instanceId)
         .execute();
     });
   }
@@ -115,7 +90,7 @@ export class InstanceLedger {
     await this.#database.write(async (queries) => {
       await queries
         .updateTable('instance')
-        .set({ terminate_requested_at_ms: null })
+        .set({ terminate_requested_at_ms: null, end_reason: null })
         .where('instance_id', 'in', instanceIds)
         .execute();
     });
@@ -209,6 +184,7 @@ function changesSeen(row: InstanceRow, sighting: Sighting, nowMs: number): Parti
       sighting.status !== 'booting' && { first_active_at_ms: sighting.firstHealthyAtMs ?? activeSince(row, nowMs) }),
     // Somebody else may have ended it: from the first sight of it on it is not billed.
     ...(ending && row.terminate_requested_at_ms === null && { terminate_requested_at_ms: nowMs }),
+    // Why it was to end stays: whoever keeps asks again.
     ...(ignored && { terminate_requested_at_ms: null }),
     gone_at_ms: ended ? (row.gone_at_ms ?? nowMs) : null,
   };

@@ -144,13 +144,13 @@ export class Journal {
 
   async #commit(opens: OpenJob[], settles: SettleJob[]): Promise<void> {
     try {
-      const { refusals, opened } = await this.#database.write(async (queries, runEach) => {
+      const { refusals, opened } = await this.#database.write(async (queries, runEach, turn) => {
         const bookings = new Bookings();
         // First what gives money back.
         await this.#settleAll(queries, runEach, settles, bookings);
-        const committed = await this.#openAll(queries, runEach, opens, bookings);
+        const committed = await this.#openAll(queries, runEach, opens, bookings, turn);
         await bookings.write(runEach);
-        this.#budget.booked(bookings);
+        this.#budget.booked(bookings, turn);
         return committed;
       });
       this.#committedAt = performance.now();
@@ -198,10 +198,16 @@ export class Journal {
     if (row.status === 'interrupted') await dropChunkOf(runEach, row.sequence);
   }
 
-  async #openAll(queries: Queries, runEach: RunEach, jobs: OpenJob[], bookings: Bookings): Promise<Committed> {
+  async #openAll(
+    queries: Queries,
+    runEach: RunEach,
+    jobs: OpenJob[],
+    bookings: Bookings,
+    turn: number,
+  ): Promise<Committed> {
     const nowMs = this.#clock.nowMs();
     const day = this.#budget.dayAt(nowMs);
-    const allowances = await this.#allowances(queries, jobs);
+    const allowances = await this.#allowances(queries, jobs, turn);
     const refusals: Committed['refusals'] = [];
     const opened: Committed['opened'] = [];
     const values = jobs.flatMap(({ attempt }) => {
@@ -224,9 +230,9 @@ export class Journal {
   }
 
   /** Read once for the whole transaction, and only what its calls are held to. */
-  async #allowances(queries: Queries, jobs: OpenJob[]): Promise<(principalId: string) => Allowance[]> {
+  async #allowances(queries: Queries, jobs: OpenJob[], turn: number): Promise<(principalId: string) => Allowance[]> {
     const paid = jobs.filter(({ attempt }) => attempt.reserveNanoUsd !== 0);
-    const shared = paid.length > 0 ? await this.#budget.allowances(queries) : [];
+    const shared = paid.length > 0 ? await this.#budget.allowances(queries, turn) : [];
     const own = new Map<string, Allowance[]>();
     for (const { attempt } of paid) {
       const { principal = localPrincipal } = attempt;

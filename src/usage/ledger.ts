@@ -6,8 +6,8 @@ import type { AttemptOutcome, NewAttempt } from './attempt-rows.ts';
 import type { Budget } from './budget.ts';
 import { attemptsPerChunk, sealChunk } from './chunks.ts';
 import type { Database } from './database.ts';
-import { owner } from './instances.ts';
 import { Journal } from './journal.ts';
+import { owner } from './owner.ts';
 
 export type { AttemptOutcome, NewAttempt } from './attempt-rows.ts';
 

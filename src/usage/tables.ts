@@ -4,6 +4,10 @@ import type { Generated } from 'kysely';
 export interface Tables {
   attempt: WithDefaults<AttemptTable, 'sequence' | 'principal_id' | 'operation' | 'suffices_small' | 'suffices_large'>;
   instance: InstanceTable;
+  deployment: DeploymentTable;
+  hunt: HuntTable;
+  notice: NoticeTable;
+  keeper: KeeperTable;
   budget_period: BudgetPeriodTable;
   principal_period: PrincipalPeriodTable;
   attempt_chunk: AttemptChunkTable;
@@ -101,6 +105,104 @@ export interface InstanceTable {
   gone_at_ms: number | null;
   last_seen_at_ms: number | null;
   reserved_nano_usd: number;
+  /** Null: launched before there were leases. */
+  lease_expires_at_ms: number | null;
+  /** Also in the machine's tags. No renewal goes beyond it. */
+  lease_cap_at_ms: number | null;
+  deployment_id: string | null;
+  /** What the plan said; `price_cents_per_hour` follows what the cloud bills. Null: taken in while it ran. */
+  planned_price_cents_per_hour: number | null;
+  /** Why Tandem ended it; null while it lives, or when somebody else did. */
+  end_reason: EndReason | null;
+}
+
+/** Why a machine, or a deployment, was ended. */
+export type EndReason = 'asked' | 'lease' | 'idle' | 'window' | 'bad_machine' | 'gone' | 'orphan' | 'no_capacity';
+
+/**
+ * `waiting`: for a machine. `booting`: the machine. `starting`: the model server. `ready`: answers, and is a backend.
+ * `draining`: gets no new requests. `ending`: its machine is being terminated. `ended`: for good.
+ */
+export type DeploymentState = 'waiting' | 'booting' | 'starting' | 'ready' | 'draining' | 'ending' | 'ended';
+
+/** A model that is to be served. Its machine may be replaced; the row stays. */
+export interface DeploymentTable {
+  id: string;
+  /** The backend's id. Unique among those that have not ended. */
+  name: string;
+  /** A place in a schedule's window, so that nobody fills it twice; null: asked for by a person. */
+  slot: string | null;
+  state: DeploymentState;
+  state_since_ms: number;
+  /** Why it drains, or ended. */
+  reason: EndReason | null;
+  /** JSON: `DeploymentSpec`. */
+  spec: string;
+  /** Of its machine now; null while it has none. */
+  intent_id: string | null;
+  /** How many machines were asked for so far. */
+  machines: number;
+  /** Where the model server is reached from this computer; null while it is not. */
+  base_url: string | null;
+  /** It drains then; null: its lease decides. */
+  until_ms: number | null;
+  created_at_ms: number;
+  ready_at_ms: number | null;
+  /** When it was last seen at work. */
+  busy_at_ms: number | null;
+  /** What its counters of tokens stood at then. */
+  tokens_served: number | null;
+  /** Since when it does not answer; null: it does. */
+  failing_since_ms: number | null;
+}
+
+export type HuntState = 'hunting' | 'launching' | 'launched' | 'gave_up' | 'cancelled';
+
+/** A machine that is wanted as soon as there is capacity. */
+export interface HuntTable {
+  id: string;
+  /** Whose machine it is to be, and which one of those; null: a machine of its own. */
+  deployment_id: string | null;
+  ordinal: number | null;
+  /** JSON: `HuntWish`. */
+  wish: string;
+  state: HuntState;
+  /** Of the launch under way, or of the machine that came of it. */
+  intent_id: string | null;
+  until_ms: number;
+  /** Launches that were refused. */
+  tries: number;
+  next_try_at_ms: number;
+  /** Why there is no machine yet, in words. */
+  problem: string | null;
+  created_at_ms: number;
+  ended_at_ms: number | null;
+}
+
+/** What people are to be told, once each. */
+export interface NoticeTable {
+  /** What it is about, so that two processes do not tell it twice. */
+  key: string;
+  kind: string;
+  text: string;
+  at_ms: number;
+  sent_at_ms: number | null;
+  tries: number;
+  next_try_at_ms: number;
+  problem: string | null;
+}
+
+/** The process that keeps the fleet: one row. */
+export interface KeeperTable {
+  id: number;
+  /** `host:pid`. */
+  owner: string;
+  /** `watch`, `serve`, `stdio`. */
+  command: string;
+  since_ms: number;
+  beat_at_ms: number;
+  /** When it last read the account's list of machines. */
+  listed_at_ms: number | null;
 }
 
 /** What tokens have cost, and may yet cost, per day (`YYYY-MM-DD`) and month (`YYYY-MM`) of the budget. */

@@ -17,12 +17,25 @@ export interface Child {
   answer(): Promise<any>;
 }
 
+export interface ChildOptions {
+  asNobody?: boolean;
+  /** Besides this process's own. */
+  environment?: Record<string, string>;
+  cwd?: string;
+}
+
 /** Runs one command of `child.mjs` in a process of its own; it is killed when the test ends. */
-export function startChild(command: string, input: object, { asNobody = false } = {}): Child {
+export function startChild(
+  command: string,
+  input: object,
+  { asNobody = false, environment = {}, cwd }: ChildOptions = {},
+): Child {
   // Root may write everything, so that a permission only shows to somebody else.
   const nobody = asNobody && process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
   const child = spawn(process.execPath, [script, command, JSON.stringify(input)], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, ...environment },
+    cwd,
     ...nobody,
   });
   onTestFinished(() => {

@@ -30,7 +30,11 @@ export function describeDatabase(driver: SqliteDriver): void {
         'budget_period',
         'calibration',
         'comparison',
+        'deployment',
+        'hunt',
         'instance',
+        'keeper',
+        'notice',
         'principal_period',
         'rating',
         'token',
@@ -282,6 +286,22 @@ export function describeDatabase(driver: SqliteDriver): void {
       };
       await Promise.all(Array.from({ length: 50 }, () => database.write(work)));
       expect(await amounts(database)).toEqual({ day: 50 });
+    });
+
+    it('counts its turns, and leaves one out where somebody else has written', async () => {
+      const [own, other] = await pair();
+      await add(own.read, 'day', 0);
+      const turnOf = (database: Database) =>
+        database.write(async (queries, _runEach, turn) => {
+          await set(queries, 'day', turn);
+          return turn;
+        });
+      const first = await turnOf(own);
+      expect(await turnOf(own)).toBe(first + 1);
+      await turnOf(other);
+      expect(await turnOf(own)).toBe(first + 3);
+      await expect(own.write(async () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+      expect(await turnOf(own)).toBe(first + 5);
     });
 
     it('lets reads of the same connection wait until it is over', async () => {

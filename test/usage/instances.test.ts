@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { instanceCostNano, usdToNano } from '../../src/money.ts';
 import { type InstanceRow, instanceCost } from '../../src/usage/instance-cost.ts';
-import { owner } from '../../src/usage/instances.ts';
+import { owner } from '../../src/usage/owner.ts';
 import { ManualClock } from '../support/clock.ts';
+import { bareInstance } from '../support/instance-row.ts';
 import { attempt, type Books, type BooksOptions, openBooks } from './books.ts';
 
 const secondMs = 1_000;
@@ -17,6 +18,8 @@ const machine = {
   instanceType: 'gpu_1x_a10',
   region: 'us-east-1',
   priceCentsPerHour: 60,
+  leaseMs: hourMs,
+  capMs: dayMs,
 };
 
 /** A machine's books, and the cloud's lists as short words: `see('active')`, `see()` when it is not listed. */
@@ -88,7 +91,7 @@ describe('the start of billing', () => {
 });
 
 describe('an intent', () => {
-  it('is written with one hour reserved before anything is sent', async () => {
+  it('is written with its lease reserved before anything is sent', async () => {
     const { books, instances, row, clock } = await openLife({ dailyUsd: 10 });
     await instances.openIntent(machine);
     expect(await row()).toMatchObject({
@@ -98,28 +101,31 @@ describe('an intent', () => {
       requested_at_ms: clock.nowMs(),
       launched_at_ms: null,
       reserved_nano_usd: usdToNano(0.6),
+      lease_expires_at_ms: clock.nowMs() + hourMs,
+      lease_cap_at_ms: clock.nowMs() + dayMs,
     });
     expect(await left(books)).toBe(9.4);
   });
 
-  it('is refused, and not written, when one hour does not fit into the budget', async () => {
+  it('is refused, and not written, when its lease does not fit into the budget', async () => {
     const { instances } = await openLife({ dailyUsd: 0.59 });
     await expect(instances.openIntent(machine)).rejects.toMatchObject({
       code: 'budget_exhausted',
       message:
-        'The daily budget of $0.59 has $0.59 left; one hour of gpu_1x_a10 may cost up to $0.60. Nothing was sent.',
+        'The daily budget of $0.59 has $0.59 left; a lease of 1 h of gpu_1x_a10 may cost $0.60 of it. Nothing was done.',
+      next: expect.stringMatching(/^A lease of 0\.9 h would fit\./),
     });
     expect(await instances.known()).toEqual([]);
   });
 
-  it('is refused to all but one when several want the last hour of the budget', async () => {
+  it('is refused to all but one when several want the last of the budget', async () => {
     const { instances } = await openLife({ dailyUsd: 1 });
     const intents = ['a', 'b', 'c'].map((intentId) => instances.openIntent({ ...machine, intentId }));
     const results = await Promise.allSettled(intents);
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected']);
   });
 
-  it('gives its hour back when nothing was launched', async () => {
+  it('gives its lease back when nothing was launched', async () => {
     const { books, instances } = await openLife({ dailyUsd: 10 });
     await instances.openIntent(machine);
     await instances.notLaunched(machine.intentId);
@@ -127,7 +133,7 @@ describe('an intent', () => {
     expect(await instances.live()).toEqual([]);
   });
 
-  it('keeps its hour while nobody knows what came of it', async () => {
+  it('keeps its lease while nobody knows what came of it', async () => {
     const { books, instances, clock } = await openLife({ dailyUsd: 10 });
     await instances.openIntent(machine);
     await instances.unconfirmed(machine.intentId);
@@ -418,7 +424,7 @@ describe('a machine that a list does not show', () => {
 });
 
 describe('the budget', () => {
-  it('keeps a machine at its first hour until it has cost more', async () => {
+  it('keeps a machine at its lease until it has cost more', async () => {
     const { books, launch, see, clock } = await openLife({ dailyUsd: 10 });
     await launch();
     await see('active');
@@ -428,7 +434,7 @@ describe('the budget', () => {
     expect(await left(books)).toBe(8.8);
   });
 
-  it('has the unused part of the hour again when the machine ends', async () => {
+  it('has the unused part of the lease again when the machine ends', async () => {
     const { books, launch, see, instances, clock } = await openLife({ dailyUsd: 10 });
     await launch();
     await see('active');
@@ -496,21 +502,14 @@ describe('the cost of a life', () => {
       const activeAt = requested + steps[0];
       const [first, second] = [activeAt + steps[1], activeAt + steps[1] + steps[2]];
       return {
-        intent_id: 'a',
-        instance_id: 'i',
-        name: 'n',
-        instance_type: 't',
-        region: 'r',
+        ...bareInstance,
         price_cents_per_hour: price,
         status: 'active',
-        owner,
         requested_at_ms: requested,
         launched_at_ms: requested,
         first_active_at_ms: active ? activeAt : null,
         terminate_requested_at_ms: terminated ? (goneBeforeTerminated ? second : first) : null,
         gone_at_ms: gone ? (goneBeforeTerminated ? first : second) : null,
-        last_seen_at_ms: null,
-        reserved_nano_usd: 0,
       };
     });
   const anyNow = fc.integer({ min: 0, max: 15 * dayMs });

@@ -95,6 +95,61 @@ describe('attempts that come in together', () => {
   });
 });
 
+describe('what a call may still spend', () => {
+  const isOpened = ({ ledger }: Books, amountUsd: number) =>
+    ledger.openAttempt(attempt({ reserveNanoUsd: usd(amountUsd) })).then(
+      () => true,
+      () => false,
+    );
+  const hour = { leaseMs: 60 * 60_000, capMs: 60 * 60_000 };
+  const machine = { intentId: 'i', name: 'm', instanceType: 'gpu_1x_a10', region: 'us-east-1', ...hour };
+
+  it('is known to the last cent over many calls', async () => {
+    const books = await openBooks({ dailyUsd: 1 });
+    for (let calls = 0; calls < 5; calls += 1) expect(await isOpened(books, 0.2)).toBe(true);
+    expect(await isOpened(books, 0.01)).toBe(false);
+  });
+
+  it('is less at once by what another process has spent between two calls', async () => {
+    const books = await openBooks({ dailyUsd: 1 });
+    const other = await openBooks({ path: books.path, clock: books.clock });
+    expect(await isOpened(books, 0.4)).toBe(true);
+    expect(await isOpened(other, 0.4)).toBe(true);
+    expect(await isOpened(books, 0.4)).toBe(false);
+  });
+
+  it('is less by a machine that was launched between two calls', async () => {
+    const books = await openBooks({ dailyUsd: 1 });
+    expect(await isOpened(books, 0.2)).toBe(true);
+    await books.instances.openIntent({ ...machine, priceCentsPerHour: 75 });
+    expect(await isOpened(books, 0.1)).toBe(false);
+  });
+
+  it('is less with every hour of a machine that outlives its lease', async () => {
+    const books = await openBooks({ dailyUsd: 10 });
+    await books.instances.openIntent({ ...machine, priceCentsPerHour: 400 });
+    await books.instances.launched('i', 'i-1');
+    expect(await isOpened(books, 0.1)).toBe(true);
+    books.clock.advance(2 * 60 * 60_000);
+    expect(await isOpened(books, 5)).toBe(false);
+  });
+
+  it('is all of it again on the next day', async () => {
+    const books = await openBooks({ dailyUsd: 1 });
+    expect(await isOpened(books, 0.9)).toBe(true);
+    books.clock.advance(24 * 60 * 60_000);
+    expect(await isOpened(books, 0.9)).toBe(true);
+  });
+
+  it('is not less by what could not be written', async () => {
+    const books = await openBooks({ dailyUsd: 1 });
+    const twice = attempt({ reserveNanoUsd: usd(0.4) });
+    await books.ledger.openAttempt(twice);
+    await expect(books.ledger.openAttempt(twice)).rejects.toThrow();
+    expect(await isOpened(books, 0.6)).toBe(true);
+  });
+});
+
 describe('draining', () => {
   it('waits for everything that was handed over', async () => {
     const books = await openBooks({ dailyUsd: 1_000, monthlyUsd: 1_000 });
@@ -149,7 +204,8 @@ describe('what is left', () => {
   it('takes in a launch at once', async () => {
     const { ledger, instances } = await openBooks({ dailyUsd: 10 });
     await ledger.leftNanoUsd();
-    const machine = { name: 'm', instanceType: 'gpu_1x_a10', region: 'us-east-1', priceCentsPerHour: 75 };
+    const hour = { leaseMs: 60 * 60_000, capMs: 60 * 60_000 };
+    const machine = { name: 'm', instanceType: 'gpu_1x_a10', region: 'us-east-1', priceCentsPerHour: 75, ...hour };
     await instances.openIntent({ intentId: 'i', ...machine });
     expect(await ledger.leftNanoUsd()).toBe(usd(9.25));
   });

@@ -41,7 +41,7 @@ const failed = { status: 'error', costNanoUsd: 0, costSource: null } as const sa
 /** A machine that has been active for an hour at 60 cents. */
 async function runMachine({ instances, clock }: Books): Promise<void> {
   const intent = { intentId: 'm', name: 'tandem-m', instanceType: 'gpu_1x_a10', region: 'us-east-1' };
-  await instances.openIntent({ ...intent, priceCentsPerHour: 60 });
+  await instances.openIntent({ ...intent, priceCentsPerHour: 60, leaseMs: 2 * hourMs, capMs: 2 * hourMs });
   await instances.launched('m', 'i-1');
   clock.advance(5 * minuteMs);
   const active = { intentId: 'm', instanceId: 'i-1', status: 'active', priceCentsPerHour: 60 };
@@ -350,7 +350,7 @@ describe('GPU minutes', () => {
   it('of a launch that never happened are not listed', async () => {
     const books = await openBooks();
     const intent = { intentId: 'x', name: 'tandem-x', instanceType: 'gpu_1x_a10', region: 'us-east-1' };
-    await books.instances.openIntent({ ...intent, priceCentsPerHour: 60 });
+    await books.instances.openIntent({ ...intent, priceCentsPerHour: 60, leaseMs: 2 * hourMs, capMs: 2 * hourMs });
     await books.instances.notLaunched('x');
     expect((await report(books)).instances).toEqual([]);
   });
