@@ -13,15 +13,25 @@ export const systemClock: Clock = {
   sleep: (ms, signal) => pause(ms, signal),
 };
 
+/** A clock that can be set forward. What sleeps does not notice, as when somebody sets the clock of a computer. */
+export interface MovableClock extends Clock {
+  advance(ms: number): void;
+}
+
 /**
  * A clock that runs `speed` times as fast as the system's from the moment it is made, so that a boot of four
- * minutes takes seconds. Latencies of real calls are measured with `performance.now()` and are not stretched.
+ * minutes takes seconds. It starts now, or at `originMs`. Latencies of real calls are measured with
+ * `performance.now()` and are not stretched.
  */
-export function acceleratedClock(speed: number): Clock {
+export function acceleratedClock(speed: number, originMs?: number): MovableClock {
   const startedAtMs = Date.now();
+  let aheadMs = originMs === undefined ? 0 : originMs - startedAtMs;
   return {
-    nowMs: () => Math.round(startedAtMs + (Date.now() - startedAtMs) * speed),
+    nowMs: () => Math.round(startedAtMs + aheadMs + (Date.now() - startedAtMs) * speed),
     sleep: (ms, signal) => pause(ms / speed, signal),
+    advance(ms) {
+      aheadMs += ms;
+    },
   };
 }
 

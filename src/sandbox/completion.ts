@@ -33,6 +33,8 @@ export interface Answer {
   /** The first event of a chat; a plain completion has none. */
   opening: Record<string, unknown> | null;
   usage: unknown;
+  /** As they are, whatever `usage` says. */
+  promptTokens: number;
 }
 
 export function answerFor(call: Call, behaviour: Behaviour): Answer {
@@ -46,7 +48,8 @@ export function answerFor(call: Call, behaviour: Behaviour): Answer {
   const pieces = full.slice(0, limit);
   const finishReason = behaviour.finishReason ?? (full.length > limit ? 'length' : 'stop');
   const text = pieces.join('');
-  const usage = usageFor(behaviour, estimateTokenCount(texts.join('\n')), pieces.length);
+  const promptTokens = estimateTokenCount(texts.join('\n'));
+  const usage = usageFor(behaviour, promptTokens, pieces.length);
   const head = {
     id: isChat ? 'chatcmpl-sandbox' : 'cmpl-sandbox',
     created: 0,
@@ -75,6 +78,7 @@ export function answerFor(call: Call, behaviour: Behaviour): Answer {
     },
     opening: isChat ? chunkOf({ delta: { role: 'assistant', content: '' } }, null) : null,
     usage: call.stream_options?.include_usage || !call.stream ? usage : undefined,
+    promptTokens,
   };
 }
 

@@ -9,6 +9,18 @@ export interface ProviderOptions {
   models: readonly { id: string; contextWindowTokens: number }[];
   firstTokenMs: number;
   millisecondsPerPiece: number;
+  /** Answers 404 to models that are not listed (and are no behaviour's name). */
+  onlyListed?: boolean;
+  /** Asked before every piece: false hangs up, since the machine under the server is gone. */
+  isUp?: () => boolean;
+}
+
+/** What an engine counts. */
+export interface Load {
+  openCalls: number;
+  openPromptTokens: number;
+  promptTokens: number;
+  generationTokens: number;
 }
 
 /** A call as the server saw it: what tests check against what the caller claims. */
@@ -22,13 +34,17 @@ export interface SeenCall {
 export interface Provider {
   plugin: FastifyPluginAsync;
   calls: SeenCall[];
+  load: Load;
   /** Put over every model, until taken away with null. */
   override: BehaviourName | null;
 }
 
 /** An OpenAI-compatible model server over real HTTP. Deterministic; no model runs. */
 export function createProvider(options: ProviderOptions): Provider {
-  const provider: Provider = { calls: [], override: null, plugin };
+  const load: Load = { openCalls: 0, openPromptTokens: 0, promptTokens: 0, generationTokens: 0 };
+  const listed = new Set(options.models.map(({ id }) => id));
+  const isUp = options.isUp ?? (() => true);
+  const provider: Provider = { calls: [], load, override: null, plugin };
   return provider;
 
   async function plugin(app: Parameters<FastifyPluginAsync>[0]): Promise<void> {
@@ -66,10 +82,16 @@ export function createProvider(options: ProviderOptions): Provider {
     if (!parsed.success) return send(reply, behaviours['bad-request']);
     const call = parsed.data;
     const { seen, behaviour, left } = begin(call, request, reply);
+    const answer = answerFor(call, behaviour);
+    load.openPromptTokens += answer.promptTokens;
+    reply.raw.on('close', () => {
+      load.openPromptTokens -= answer.promptTokens;
+    });
     return answerUnlessFaulty(reply, seen, behaviour, left, async () => {
-      const answer = answerFor(call, behaviour);
+      load.promptTokens += answer.promptTokens;
       if (!call.stream || behaviour.whole) {
         seen.outcome = 'answered';
+        load.generationTokens += answer.pieces.length;
         return answer.whole;
       }
       reply.hijack();
@@ -87,11 +109,19 @@ export function createProvider(options: ProviderOptions): Provider {
     const seen: SeenCall = { model: call.model, body: call, userAgent, outcome: 'open' };
     provider.calls.push(seen);
     const left = new AbortController();
+    load.openCalls += 1;
     reply.raw.on('close', () => {
+      load.openCalls -= 1;
       if (seen.outcome === 'open') seen.outcome = 'caller_left';
       left.abort();
     });
-    return { seen, behaviour: behaviourNamed(provider.override ?? call.model) ?? {}, left: left.signal };
+    return { seen, behaviour: behaviourFor(call.model), left: left.signal };
+  }
+
+  function behaviourFor(model: string): Behaviour {
+    const named = behaviourNamed(provider.override ?? model);
+    if (named) return named;
+    return options.onlyListed && !listed.has(model) ? behaviours['no-such-model'] : {};
   }
 
   async function answerUnlessFaulty(
@@ -103,7 +133,7 @@ export function createProvider(options: ProviderOptions): Provider {
   ): Promise<unknown> {
     try {
       await pause(behaviour.waitMs ?? options.firstTokenMs, left);
-      if (behaviour.hangUp) {
+      if (behaviour.hangUp || !isUp()) {
         seen.outcome = 'broken';
         reply.hijack();
         reply.raw.destroy();
@@ -129,6 +159,11 @@ export function createProvider(options: ProviderOptions): Provider {
     const raw = reply.raw;
     raw.writeHead(200, { 'content-type': 'text/event-stream', 'x-tandem-sandbox': 'true' });
     const write = (data: unknown) => raw.write(`data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`);
+    const hangsUp = () => {
+      if (isUp()) return false;
+      raw.destroy();
+      return true;
+    };
     if (answer.opening) write(answer.opening);
     for (const [index, piece] of answer.pieces.entries()) {
       if (behaviour.after && index === behaviour.after.pieces) {
@@ -141,10 +176,13 @@ export function createProvider(options: ProviderOptions): Provider {
         else raw.end();
         return 'broken';
       }
+      if (hangsUp()) return 'broken';
       write(answer.chunk(piece));
+      load.generationTokens += 1;
       await pause(options.millisecondsPerPiece, left);
     }
     while (behaviour.endless) {
+      if (hangsUp()) return 'broken';
       write(answer.chunk('and so on '.repeat(200)));
       await pause(0, left);
     }

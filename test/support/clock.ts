@@ -1,4 +1,28 @@
-import type { Clock } from '../../src/clock.ts';
+import { acceleratedClock, type Clock } from '../../src/clock.ts';
+
+/** A fast clock that starts at a time of day of its own (leases must not reach past midnight by chance), and can jump. */
+export class JumpClock implements Clock {
+  readonly #fast: Clock;
+  #aheadMs: number;
+
+  constructor(start = '2026-11-23T09:00:00Z', speed = 500) {
+    this.#fast = acceleratedClock(speed);
+    this.#aheadMs = Date.parse(start) - this.#fast.nowMs();
+  }
+
+  nowMs(): number {
+    return this.#fast.nowMs() + this.#aheadMs;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return this.#fast.sleep(ms, signal);
+  }
+
+  /** What sleeps does not notice. */
+  jump(ms: number): void {
+    this.#aheadMs += ms;
+  }
+}
 
 /** A clock that stands still until it is moved. `sleep` ends when the clock is moved past its end. */
 export class ManualClock implements Clock {

@@ -89,6 +89,7 @@ export function priceCentsPerHour({ faults }: Account, type: InstanceType): numb
   return faults.priceCentsPerHour[type.name] ?? type.price_cents_per_hour;
 }
 
-export function regionsWithCapacity({ faults }: Account, typeName: string): readonly string[] {
+export function regionsWithCapacity({ faults, clock }: Account, typeName: string): readonly string[] {
+  if (clock.nowMs() < (faults.soldOutUntilMs[typeName] ?? 0)) return [];
   return faults.capacity[typeName] ?? usualCapacity[typeName] ?? [];
 }

@@ -62,6 +62,15 @@ const terminate = z.strictObject({
   durationMs,
 });
 
+const serving = z.strictObject({
+  /** From active until a program on the machine answers, stamped at launch like the other two. */
+  lagMs: durationMs,
+  /** Programs on the machine never answer; the API does not show it. */
+  dead: z.boolean(),
+  /** They stop for good this long after they first answered; null = they do not. */
+  diesAfterMs: durationMs.nullable(),
+});
+
 const shape = z.strictObject({
   /** Instances per page of GET /instances, which then sends and honours `page_token`; null = one answer, no token. */
   pageSize: z.int().min(1).nullable(),
@@ -82,24 +91,42 @@ const plainKnobs = {
   nextResponses: z.array(scriptedAnswer),
   /** Regions with capacity per instance type, in place of the usual ones. */
   capacity: z.record(z.string(), z.array(z.string())),
+  /** A type has no capacity before this moment of the sandbox's clock. */
+  soldOutUntilMs: z.record(z.string(), z.number()),
   /** So many launches of types listed as available are refused for want of capacity. */
   refuseLaunches: times,
   /** How many instances may exist at once; null = any number. */
   quotaInstances: z.int().min(0).nullable(),
   /** Refuses everything with 403 `global/account-inactive`. */
   accountInactive: z.boolean(),
+  /** Answers everything with 503 and an HTML page, until it is turned off. */
+  apiDown: z.boolean(),
+  /** The same, until this moment of the sandbox's clock; null = not at all. */
+  apiDownUntilMs: z.number().nullable(),
+  /** Refuses to change the tags of a machine, with 400. */
+  tagsImmutable: z.boolean(),
   /** Price per instance type in US cents per hour, in place of the catalogue's; stamped at launch. */
   priceCentsPerHour: z.record(z.string(), z.int().min(0)),
   /** Marks new instances as having no usable CUDA; the API does not show it. */
   cudaBroken: z.boolean(),
 };
 
+/** Not knobs: each happens once, to machines named by id, or by name while they live. */
+const events = {
+  /** Gone from every list at once, as if they had never been; they are billed up to then. */
+  vanish: z.array(z.string()),
+  /** Terminated by somebody else, in the console. */
+  terminateByOther: z.array(z.string()),
+};
+
 const faultsPatch = z
   .strictObject({
     ...plainKnobs,
+    ...events,
     pacing: pacing.partial(),
     boot: boot.partial(),
     terminate: terminate.partial(),
+    serving: serving.partial(),
     shape: shape.partial(),
   })
   .partial();
@@ -108,8 +135,11 @@ export type LambdaFaults = z.infer<z.ZodObject<typeof plainKnobs>> & {
   pacing: z.infer<typeof pacing>;
   boot: z.infer<typeof boot>;
   terminate: z.infer<typeof terminate>;
+  serving: z.infer<typeof serving>;
   shape: z.infer<typeof shape>;
 };
+export type EventNames = z.infer<z.ZodObject<typeof events>>;
+type KnobsPatch = Omit<z.infer<typeof faultsPatch>, keyof EventNames>;
 export type ScriptedAnswer = z.infer<typeof scriptedAnswer>;
 
 export function defaultFaults(): LambdaFaults {
@@ -124,11 +154,16 @@ export function defaultFaults(): LambdaFaults {
     },
     nextResponses: [],
     capacity: {},
+    soldOutUntilMs: {},
     refuseLaunches: 0,
     quotaInstances: null,
     accountInactive: false,
+    apiDown: false,
+    apiDownUntilMs: null,
+    tagsImmutable: false,
     boot: { durationMs: null, outcome: 'active' },
     terminate: { ignoreTimes: 0, omitFromAnswerTimes: 0, durationMs: 40_000 },
+    serving: { lagMs: 40_000, dead: false, diesAfterMs: null },
     shape: {
       pageSize: null,
       nullOptionals: false,
@@ -142,12 +177,19 @@ export function defaultFaults(): LambdaFaults {
   };
 }
 
-/** Groups (pacing, boot, terminate, shape) keep the knobs that the patch does not name; lists and tables are replaced. */
-export function patchFaults(faults: LambdaFaults, patch: unknown): void {
-  const { pacing, boot, terminate, shape, ...plain } = faultsPatch.parse(patch);
+/** Throws a ZodError on an unknown knob or value. */
+export function readPatch(patch: unknown): { events: EventNames; knobs: KnobsPatch } {
+  const { vanish = [], terminateByOther = [], ...knobs } = faultsPatch.parse(patch);
+  return { events: { vanish, terminateByOther }, knobs };
+}
+
+/** Groups (pacing, boot, terminate, serving, shape) keep the knobs that the patch does not name; lists and tables are replaced. */
+export function turnKnobs(faults: LambdaFaults, knobs: KnobsPatch): void {
+  const { pacing, boot, terminate, serving, shape, ...plain } = knobs;
   Object.assign(faults, plain);
   Object.assign(faults.pacing, pacing);
   Object.assign(faults.boot, boot);
   Object.assign(faults.terminate, terminate);
+  Object.assign(faults.serving, serving);
   Object.assign(faults.shape, shape);
 }

@@ -17,6 +17,12 @@ export function refuseBareClient(userAgent: string | undefined): void {
   throw new Refusal('global/forbidden', { status: 403, body: 'html', message });
 }
 
+/** An outage of the whole API, as its proxy shows it. */
+export function refuseWhileDown({ faults, clock }: Account): void {
+  if (!faults.apiDown && clock.nowMs() >= (faults.apiDownUntilMs ?? 0)) return;
+  throw new Refusal('provider/internal-unavailable', { body: 'html' });
+}
+
 export function createGate(account: Account, apiKey: string): (visitor: Visitor) => void {
   const { faults, clock } = account;
   const allRequests = createLimiter();

@@ -1,7 +1,8 @@
 import type { FastifyPluginAsync } from 'fastify';
 import type { Clock } from '../../clock.ts';
 import { openAccount, type Revision } from './account.ts';
-import { defaultFaults, type LambdaFaults, patchFaults } from './faults.ts';
+import { findEvents, playEvents } from './events.ts';
+import { defaultFaults, type LambdaFaults, readPatch, turnKnobs } from './faults.ts';
 import { type LoggedRequest, lambdaPlugin } from './plugin.ts';
 import {
   addForeignInstance,
@@ -11,6 +12,8 @@ import {
   tellTruth,
   writeBill,
 } from './truth.ts';
+
+export type { InstanceTruth } from './truth.ts';
 
 export interface LambdaCloudOptions {
   clock: Clock;
@@ -27,13 +30,17 @@ export interface LambdaCloud {
   plugin: FastifyPluginAsync;
   /** The knobs as they stand; may be changed in place. */
   faults: LambdaFaults;
-  /** Throws a ZodError on an unknown knob or value, and then changes nothing. */
+  /** Also `vanish` and `terminateByOther`. Throws a ZodError on what it does not know, and then changes nothing. */
   applyFaults(patch: unknown): LambdaFaults;
   resetFaults(): void;
   /** Every machine ever made, as it really is now. */
   instances(): readonly InstanceTruth[];
   /** What Lambda would charge up to now: whole minutes from active to terminated, at the price of the launch. */
   bill(): LambdaBill;
+  /** The machine disappears from every list, as if it had never been. It is billed up to now. */
+  vanish(id: string): void;
+  /** Somebody else terminates the machine, in the console. */
+  terminateByOther(id: string): void;
   addInstance(instance?: ForeignInstance): string;
   /** Every request in order of arrival, refused ones as well. */
   requestLog: readonly LoggedRequest[];
@@ -42,11 +49,14 @@ export interface LambdaCloud {
 export function createLambdaCloud({ clock, apiKey, revision = 'late', seed = 1 }: LambdaCloudOptions): LambdaCloud {
   const account = openAccount(clock, revision, seed);
   const requestLog: LoggedRequest[] = [];
-  return {
+  const cloud: LambdaCloud = {
     plugin: lambdaPlugin(account, apiKey, requestLog),
     faults: account.faults,
     applyFaults: (patch) => {
-      patchFaults(account.faults, patch);
+      const { events, knobs } = readPatch(patch);
+      const found = findEvents(account, events);
+      turnKnobs(account.faults, knobs);
+      playEvents(account, found);
       return account.faults;
     },
     resetFaults: () => {
@@ -54,7 +64,10 @@ export function createLambdaCloud({ clock, apiKey, revision = 'late', seed = 1 }
     },
     instances: () => tellTruth(account),
     bill: () => writeBill(account),
+    vanish: (id) => cloud.applyFaults({ vanish: [id] }),
+    terminateByOther: (id) => cloud.applyFaults({ terminateByOther: [id] }),
     addInstance: (instance = {}) => addForeignInstance(account, instance),
     requestLog,
   };
+  return cloud;
 }

@@ -3,7 +3,7 @@ import { type Account, findMachine, visibleMachines } from './account.ts';
 import { recordMachineEvent } from './audit.ts';
 import { renderInstance } from './instance-wire.ts';
 import { instanceName, launchMachine, tagList } from './launch.ts';
-import { type Machine, statusAt } from './machine.ts';
+import { type Machine, statusAt, terminationAt } from './machine.ts';
 import { Refusal } from './refusal.ts';
 import { type Call, paginate, type Route, readInput } from './route.ts';
 
@@ -40,6 +40,9 @@ function modify(account: Account, { id, body, client }: Call): object {
   const machine = findMachine(account, id);
   const tags = account.revision === 'late' ? tagList(account) : z.never('Extra inputs are not permitted');
   const patch = readInput(z.object({ name: instanceName.optional(), tags: tags.optional() }), body);
+  if (patch.tags && account.faults.tagsImmutable) {
+    throw new Refusal('global/invalid-parameters', { message: 'tags: Cannot be changed after the launch' });
+  }
   machine.name = patch.name ?? machine.name;
   machine.tags = patch.tags ?? machine.tags;
   recordMachineEvent(account, client, machine, 'updated');
@@ -77,7 +80,7 @@ function terminate(account: Account, { body, client }: Call): object {
 
   const requestedAtMs = clock.nowMs();
   for (const machine of machines.filter(({ termination }) => termination === null)) {
-    machine.termination = { requestedAtMs, doneAtMs: requestedAtMs + faults.terminate.durationMs };
+    machine.termination = terminationAt(requestedAtMs, faults.terminate.durationMs, 'api');
     recordMachineEvent(account, client, machine, 'terminated');
   }
   if (faults.terminate.omitFromAnswerTimes > 0) {

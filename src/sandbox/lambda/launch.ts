@@ -107,6 +107,7 @@ export function startMachine(
     privateIp: `10.19.60.${place + 2}`,
     jupyterToken: ids.hex('jupyter-token'),
     cudaBroken: faults.cudaBroken,
+    serving: { ...faults.serving },
     launchedAtMs: clock.nowMs(),
     bootMs:
       outcome === 'stuck'

@@ -18,12 +18,31 @@ export interface Machine {
   readonly privateIp: string;
   readonly jupyterToken: string;
   readonly cudaBroken: boolean;
+  readonly serving: ServingFate;
   readonly launchedAtMs: number;
   /** Infinity for a machine that is stuck. */
   readonly bootMs: number;
   readonly bootOutcome: 'active' | 'unhealthy';
   restartedAtMs: number | null;
-  termination: { readonly requestedAtMs: number; readonly doneAtMs: number } | null;
+  termination: Termination | null;
+}
+
+/** How the programs fare that its cloud-init starts. */
+export interface ServingFate {
+  /** From active until they answer. */
+  readonly lagMs: number;
+  /** They never answer. */
+  readonly dead: boolean;
+  /** They stop for good this long after they first answered; null: they do not. */
+  readonly diesAfterMs: number | null;
+}
+
+export interface Termination {
+  readonly requestedAtMs: number;
+  readonly doneAtMs: number;
+  /** From then on the API does not know the machine. */
+  readonly visibleUntilMs: number;
+  readonly by: 'api' | 'colleague' | 'nobody';
 }
 
 export interface Tag {
@@ -41,6 +60,7 @@ type MachineStatus = 'booting' | 'active' | 'unhealthy' | 'terminating' | 'termi
 
 const minuteMs = 60_000;
 const restartMs = minuteMs;
+/** A terminated machine stays in the list for a while before the API forgets it. */
 const terminatedVisibleMs = 2 * minuteMs;
 const ipShareOfBoot = 0.7;
 
@@ -52,13 +72,34 @@ export function usualBootMs(gpus: number, fraction: number): number {
 
 export function statusAt(machine: Machine, nowMs: number): MachineStatus {
   if (machine.termination) return nowMs < machine.termination.doneAtMs ? 'terminating' : 'terminated';
-  const restartDoneAtMs = machine.restartedAtMs === null ? 0 : machine.restartedAtMs + restartMs;
-  return nowMs < Math.max(bootDoneAtMs(machine), restartDoneAtMs) ? 'booting' : machine.bootOutcome;
+  return nowMs < upAtMs(machine) ? 'booting' : machine.bootOutcome;
 }
 
-/** A terminated machine stays in the list for a while before the API forgets it. */
 export function isForgotten({ termination }: Machine, nowMs: number): boolean {
-  return termination !== null && nowMs >= termination.doneAtMs + terminatedVisibleMs;
+  return termination !== null && nowMs >= termination.visibleUntilMs;
+}
+
+export function terminationAt(requestedAtMs: number, durationMs: number, by: 'api' | 'colleague'): Termination {
+  const doneAtMs = requestedAtMs + durationMs;
+  return { requestedAtMs, doneAtMs, visibleUntilMs: doneAtMs + terminatedVisibleMs, by };
+}
+
+/** The end of a machine that is gone at once, without a trace; one that was ending already keeps what was. */
+export function vanishingAt({ termination }: Machine, nowMs: number): Termination {
+  if (!termination) return { requestedAtMs: nowMs, doneAtMs: nowMs, visibleUntilMs: nowMs, by: 'nobody' };
+  return {
+    ...termination,
+    doneAtMs: Math.min(termination.doneAtMs, nowMs),
+    visibleUntilMs: Math.min(termination.visibleUntilMs, nowMs),
+  };
+}
+
+/** Whether programs that its cloud-init started answer. A restart stops them, and they come back after it. */
+export function answersAt(machine: Machine, nowMs: number): boolean {
+  if (machine.serving.dead || machine.cudaBroken || statusAt(machine, nowMs) !== 'active') return false;
+  const { lagMs, diesAfterMs } = machine.serving;
+  const diesAtMs = bootDoneAtMs(machine) + lagMs + (diesAfterMs ?? Number.POSITIVE_INFINITY);
+  return nowMs >= upAtMs(machine) + lagMs && nowMs < diesAtMs;
 }
 
 export function isTerminated(machine: Machine, nowMs: number): boolean {
@@ -86,6 +127,11 @@ export function billedMinutes(machine: Machine, nowMs: number): number {
   const fromMs = activeAtMs(machine, nowMs);
   if (fromMs === null) return 0;
   return Math.ceil((Math.min(nowMs, machine.termination?.doneAtMs ?? nowMs) - fromMs) / minuteMs);
+}
+
+function upAtMs(machine: Machine): number {
+  const restartDoneAtMs = machine.restartedAtMs === null ? 0 : machine.restartedAtMs + restartMs;
+  return Math.max(bootDoneAtMs(machine), restartDoneAtMs);
 }
 
 function bootDoneAtMs(machine: Machine): number {

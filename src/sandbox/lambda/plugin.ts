@@ -3,7 +3,7 @@ import type { Account } from './account.ts';
 import { auditRoutes } from './audit.ts';
 import { filesystemRoutes } from './filesystems.ts';
 import { firewallRoutes } from './firewall.ts';
-import { createGate, refuseBareClient } from './gate.ts';
+import { createGate, refuseBareClient, refuseWhileDown } from './gate.ts';
 import { instanceRoutes } from './instances.ts';
 import { offerRoutes } from './offers.ts';
 import { Refusal, writeRefusal } from './refusal.ts';
@@ -77,6 +77,7 @@ function guardEveryRequest(app: FastifyInstance, account: Account, apiKey: strin
     entries.set(request, entry);
     reply.headers({ 'x-tandem-sandbox': 'true', server: 'tandem-sandbox-lambda' });
 
+    refuseWhileDown(account);
     refuseBareClient(headers['user-agent']);
     const scripted = await playScript(account, entry, 'before', closing.signal);
     if (scripted === 'hang up') {

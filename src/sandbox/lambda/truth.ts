@@ -2,7 +2,17 @@ import type { Account } from './account.ts';
 import { recordMachineEvent } from './audit.ts';
 import { defaultImageFamily, regionName } from './catalog.ts';
 import { findImage, findType, startMachine } from './launch.ts';
-import { activeAtMs, billedMinutes, hasAddress, isTerminated, statusAt, type Tag } from './machine.ts';
+import {
+  activeAtMs,
+  answersAt,
+  billedMinutes,
+  hasAddress,
+  isForgotten,
+  isTerminated,
+  statusAt,
+  type Tag,
+  type Termination,
+} from './machine.ts';
 
 /** What really is, whatever the answers say: for tests and for the rest of the sandbox. */
 
@@ -19,10 +29,17 @@ export interface InstanceTruth {
   activeAtMs: number | null;
   terminateRequestedAtMs: number | null;
   terminatedAtMs: number | null;
+  /** Who ended it: a request, somebody else in the console, or nobody (it vanished). */
+  terminatedBy: Termination['by'] | null;
+  /** Whether the API still knows it. */
+  isVisible: boolean;
+  restartedAtMs: number | null;
   priceCentsPerHour: number;
   imageFamily: string;
   userData: string | null;
   cudaBroken: boolean;
+  /** Whether programs that its cloud-init started answer. */
+  isAnswering: boolean;
 }
 
 export interface LambdaBill {
@@ -41,6 +58,8 @@ export interface ForeignInstance {
   priceCentsPerHour?: number;
   /** Active from its launch on, without a boot. */
   active?: boolean;
+  /** A cloud-config. */
+  userData?: string;
 }
 
 export function tellTruth({ clock, machines }: Account): InstanceTruth[] {
@@ -57,10 +76,14 @@ export function tellTruth({ clock, machines }: Account): InstanceTruth[] {
     activeAtMs: activeAtMs(machine, nowMs),
     terminateRequestedAtMs: machine.termination?.requestedAtMs ?? null,
     terminatedAtMs: isTerminated(machine, nowMs) ? (machine.termination?.doneAtMs ?? null) : null,
+    terminatedBy: machine.termination?.by ?? null,
+    isVisible: !isForgotten(machine, nowMs),
+    restartedAtMs: machine.restartedAtMs,
     priceCentsPerHour: machine.priceCentsPerHour,
     imageFamily: machine.image.family,
     userData: machine.userData,
     cudaBroken: machine.cudaBroken,
+    isAnswering: answersAt(machine, nowMs),
   }));
 }
 
@@ -92,7 +115,7 @@ export function addForeignInstance(account: Account, foreign: ForeignInstance): 
       mounts: [],
       rulesetIds: [],
       tags: foreign.tags ?? [],
-      userData: null,
+      userData: foreign.userData ?? null,
     },
     {
       ...(launchedAtMs === undefined ? {} : { launchedAtMs }),
