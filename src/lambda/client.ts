@@ -18,6 +18,8 @@ const turns: Record<string, Turn> = {
   '/instance-operations/terminate': 'urgent',
 };
 const getRetries = 3;
+/** Doubled each time, and drawn between itself and its double. */
+const firstRetryMs = 300;
 /** A longer Retry-After is reported to the caller instead of being waited for. */
 const longestWaitMs = 20_000;
 /** Pages of a list that is longer than any account: a token that leads in circles ends here. */
@@ -261,7 +263,12 @@ export class LambdaClient {
         throw new AbortError(error instanceof Error ? error : new Error(String(error)));
       }
     };
-    return pRetry(attempt, { retries: getRetries, minTimeout: 300, factor: 2, randomize: true, signal }).catch(
+    // Waits in the clock's time, as the pacer does.
+    const onFailedAttempt = ({ attemptNumber, retriesLeft }: { attemptNumber: number; retriesLeft: number }) =>
+      retriesLeft > 0
+        ? this.#clock.sleep(firstRetryMs * (1 + Math.random()) * 2 ** (attemptNumber - 1), signal)
+        : undefined;
+    return pRetry(attempt, { retries: getRetries, minTimeout: 0, maxTimeout: 0, signal, onFailedAttempt }).catch(
       (error: unknown) => {
         throw signal.aborted ? abortReason(signal) : error;
       },

@@ -77,6 +77,16 @@ export function errorFromAnswer(
   return new AppError('upstream_rejected', happened, options);
 }
 
+/**
+ * A clear no: nothing was changed. Everything else (time-outs, 5xx, 429, unreadable answers, bugs of ours) may have
+ * been carried out, and so may what Lambda calls an internal error or its provider's, whatever the status.
+ */
+export function isRefusal(error: unknown): boolean {
+  if (!(error instanceof AppError) || error.code === 'upstream_unavailable') return false;
+  const { httpStatus = 0 } = error;
+  return httpStatus >= 300 && httpStatus < 500 && httpStatus !== 408 && httpStatus !== 429;
+}
+
 function inWords(ms: number): string {
   return ms < 120_000 ? `${Math.max(1, Math.ceil(ms / 1000))} s` : `${Math.ceil(ms / 60_000)} min`;
 }

@@ -1,8 +1,6 @@
 import { type InstanceCost, type InstanceRow, instanceCost } from '../usage/instance-cost.ts';
+import { intentIdOf, isOurs, type LeaseTerms } from './lease.ts';
 import type { Instance } from './schema.ts';
-
-/** How a machine says that Tandem launched it, and for which intent. Readable by anyone with the key. */
-export const intentTag = 'tandem-intent';
 
 /** A machine as the tools show it: what the cloud says and what the ledger knows, joined. */
 export interface FleetInstance {
@@ -21,10 +19,16 @@ export interface FleetInstance {
   /** Null for machines that Tandem did not launch and has no start of. */
   cost: InstanceCost | null;
   managed: boolean;
+  /** Whether the ledger has it. */
+  isRecorded: boolean;
+  /** Null for machines that Tandem did not launch, or launched before there were leases. */
+  lease: LeaseTerms | null;
 }
 
-function intentIdOf(instance: Instance): string | undefined {
-  return instance.tags.find((tag) => tag.key === intentTag)?.value;
+/** The lease of a row; one without a cap of its own cannot be renewed beyond its end. */
+export function leaseOf(row: InstanceRow): LeaseTerms | null {
+  const expiresAtMs = row.lease_expires_at_ms;
+  return expiresAtMs === null ? null : { expiresAtMs, capAtMs: row.lease_cap_at_ms ?? expiresAtMs };
 }
 
 /** Whether a launch has no answer yet. */
@@ -37,7 +41,7 @@ export function isOpen(row: InstanceRow): boolean {
  * still be the one of a launch without answer that asked for its name and type.
  */
 export function rowOf(instance: Instance, rows: readonly InstanceRow[]): InstanceRow | undefined {
-  const intentId = intentIdOf(instance);
+  const intentId = intentIdOf(instance.tags);
   const known = rows.find((row) => row.intent_id === intentId || row.instance_id === instance.id);
   if (known || intentId !== undefined) return known;
   return rows.find((row) => isOpen(row) && row.name === instance.name && row.instance_type === instance.type.name);
@@ -47,7 +51,7 @@ export function join(instance: Instance, row: InstanceRow | undefined, nowMs: nu
   const startMs = row?.requested_at_ms ?? instance.firstHealthyAtMs;
   return {
     id: instance.id,
-    intentId: row?.intent_id ?? intentIdOf(instance) ?? null,
+    intentId: row?.intent_id ?? intentIdOf(instance.tags) ?? null,
     name: oneLine(instance.name ?? instance.hostname ?? instance.id),
     instanceType: instance.type.name,
     region: instance.region,
@@ -56,7 +60,9 @@ export function join(instance: Instance, row: InstanceRow | undefined, nowMs: nu
     priceCentsPerHour: row?.price_cents_per_hour ?? instance.type.priceCentsPerHour,
     ageMs: startMs === null ? null : nowMs - startMs,
     cost: row ? instanceCost(row, 0, nowMs, nowMs) : null,
-    managed: row !== undefined || intentIdOf(instance) !== undefined,
+    managed: row !== undefined || intentIdOf(instance.tags) !== undefined || isOurs(instance.tags),
+    isRecorded: row !== undefined,
+    lease: row ? leaseOf(row) : null,
   };
 }
 
@@ -73,10 +79,12 @@ export function unconfirmedInstance(row: InstanceRow, nowMs: number): FleetInsta
     ageMs: nowMs - row.requested_at_ms,
     cost: null,
     managed: true,
+    isRecorded: true,
+    lease: leaseOf(row),
   };
 }
 
 /** Names of machines that others launched are shown to people and models: no line of theirs may look like one of ours. */
-function oneLine(name: string): string {
+export function oneLine(name: string): string {
   return name.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ');
 }

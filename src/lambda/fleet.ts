@@ -3,25 +3,21 @@ import { abortReason } from '../cancellation.ts';
 import type { Clock } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { Queries } from '../usage/database.ts';
 import type { InstanceRow } from '../usage/instance-cost.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
-import type { LambdaClient } from './client.ts';
-import { type FleetInstance, intentTag, isOpen, join, rowOf, unconfirmedInstance } from './fleet-instance.ts';
-import type { Instance, InstanceType } from './schema.ts';
+import type { EndReason } from '../usage/tables.ts';
+import type { LambdaClient, LaunchRequest } from './client.ts';
+import { isRefusal } from './errors.ts';
+import { type FleetInstance, isOpen, join, rowOf, unconfirmedInstance } from './fleet-instance.ts';
+import { type LeaseRules, tagsOf } from './lease.ts';
+import { type Findings, reconcile } from './reconcile.ts';
+import { planRenewal, type RenewalPlan, renew } from './renewal.ts';
+import type { Instance, InstanceType, Tag } from './schema.ts';
+import { type Tell, tellOnce } from './tell.ts';
+import { type EndStatus, terminateSurely } from './terminate.ts';
 
-const managedTag = { key: 'managed-by', value: 'tandem' };
-
-/** Until a launch whose answer was lost counts as not made. Reports speak of up to three minutes. */
-const adoptWithinMs = 5 * 60_000;
 const adoptPollMs = 5_000;
-const watchPollMs = 10_000;
-const quietWatchPollMs = 60_000;
-/** Terminations show in the list within seconds. */
-const terminateCheckMs = 12_000;
-const terminatePollMs = 2_000;
-const terminateTries = 2;
-
-const gone = ['terminating', 'terminated', 'preempted'];
 
 /** A priced proposal, complete: launching it needs no further choice. */
 export interface LaunchPlan {
@@ -34,6 +30,24 @@ export interface LaunchPlan {
   imageFamily: string;
   filesystemNames: readonly string[];
   userData: string | undefined;
+  /** How long it may live, and how long renewals may make that: both from the launch request on. */
+  leaseMs: number;
+  capMs: number;
+  /** What it is to serve; null: nothing that Tandem knows of. */
+  deploymentId: string | null;
+  firewallRulesetIds?: readonly string[];
+  extraTags: readonly Tag[];
+}
+
+export interface LaunchOptions {
+  /** Where it has to be known before, such as for keys; else a new one. */
+  intentId?: string;
+  /** Runs in the transaction that writes the intent: what it throws keeps the launch from happening. */
+  also?: ((queries: Queries) => Promise<void>) | undefined;
+}
+
+export function newIntentId(): string {
+  return randomBytes(8).toString('hex');
 }
 
 export interface LaunchResult {
@@ -43,8 +57,6 @@ export interface LaunchResult {
   adopted: boolean;
 }
 
-type EndStatus = 'terminating' | 'terminated';
-
 export interface TerminateResult {
   instance: FleetInstance;
   status: EndStatus | 'still_running';
@@ -53,19 +65,26 @@ export interface TerminateResult {
 export interface FleetParts {
   client: LambdaClient | null;
   instances: InstanceLedger;
+  leases: LeaseRules;
   clock: Clock;
   log: Log;
+  /** Writes down what people are to be told. */
+  tell?: Tell;
+  /** Called once a row wants keeping, and before its machine is asked for: this process may be killed right after. */
+  callKeeper?: () => Promise<void>;
 }
 
-/** The machines of the account: listed, launched once each, terminated for sure, and watched while they live. */
+/** The machines of the account: listed, launched once each, and terminated for sure. */
 export class Fleet {
   readonly #parts: FleetParts;
   readonly #closing = new AbortController();
   readonly #launches = new Set<Promise<unknown>>();
-  #watching: Promise<void> | undefined;
+  readonly #tell: Tell;
+  #findings: Findings | null = null;
 
   constructor(parts: FleetParts) {
     this.#parts = parts;
+    this.#tell = tellOnce(parts.tell ?? (async () => undefined), parts.log);
   }
 
   get client(): LambdaClient {
@@ -79,6 +98,15 @@ export class Fleet {
     return this.#parts.client !== null;
   }
 
+  get leases(): LeaseRules {
+    return this.#parts.leases;
+  }
+
+  /** How the account and the ledger differed when they were last compared by this process; null: not yet. */
+  get findings(): Findings | null {
+    return this.#findings;
+  }
+
   types(signal: AbortSignal): Promise<InstanceType[]> {
     return this.client.listInstanceTypes(signal);
   }
@@ -89,7 +117,8 @@ export class Fleet {
     const listedAtMs = clock.nowMs();
     const listed = await this.client.listInstances(signal);
     // What runs must be seen, and can be ended, also when it cannot be recorded.
-    const rows = await this.#reconcile(listed, listedAtMs).catch((error: unknown) => {
+    const rows = await this.#reconcile(listed, listedAtMs, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
       log.error({ error }, 'the ledger could not be brought up to date; showing what the cloud says');
       return [];
     });
@@ -102,35 +131,42 @@ export class Fleet {
    * when the answer is lost the machine is looked for, never launched again. Waits for the outcome for `waitMs` (real
    * time) and until `signal` is aborted; after that the work goes on in the background.
    */
-  async launch(plan: LaunchPlan, waitMs: number, signal: AbortSignal): Promise<LaunchResult> {
+  async launch(
+    plan: LaunchPlan,
+    waitMs: number,
+    signal: AbortSignal,
+    { intentId = newIntentId(), also }: LaunchOptions = {},
+  ): Promise<LaunchResult> {
     if (signal.aborted) throw abortReason(signal);
     const { client } = this;
-    const intentId = randomBytes(8).toString('hex');
-    await this.#parts.instances.openIntent({ intentId, ...plan });
-    const outcome = this.#send(client, intentId, plan);
+    const { capAtMs } = await this.#parts.instances.openIntent({ intentId, ...plan }, also);
+    await this.#parts.callKeeper?.();
+    const tags = [...tagsOf({ intentId, deploymentId: plan.deploymentId, capAtMs }), ...plan.extraTags];
+    const outcome = this.#send(client, intentId, { ...plan, tags });
     this.#launches.add(outcome);
     outcome
       .catch((error: unknown) => this.#parts.log.warn({ error, intent: intentId }, 'a launch failed'))
       .finally(() => this.#launches.delete(outcome));
-    let timer: NodeJS.Timeout | undefined;
+    let end = () => {};
     const patience = new Promise<LaunchResult>((resolve) => {
-      const end = () => resolve({ status: 'unconfirmed', instanceId: null, adopted: false });
-      timer = setTimeout(end, waitMs);
-      signal.addEventListener('abort', end, { once: true });
-      if (signal.aborted) end();
+      end = () => resolve({ status: 'unconfirmed', instanceId: null, adopted: false });
     });
-    return Promise.race([outcome, patience]).finally(() => clearTimeout(timer));
+    const timer = setTimeout(end, waitMs);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+    return Promise.race([outcome, patience]).finally(() => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+    });
   }
 
-  async #send(client: LambdaClient, intentId: string, plan: LaunchPlan): Promise<LaunchResult> {
+  async #send(client: LambdaClient, intentId: string, request: LaunchRequest): Promise<LaunchResult> {
     const { instances, log } = this.#parts;
     const signal = this.#closing.signal;
-    const request = { ...plan, tags: [managedTag, { key: intentTag, value: intentId }] };
     try {
       const instanceId = await client.launch(request, signal);
       // It runs, whatever becomes of its row: one that stays an intent is adopted by the next list.
       await this.#record(instances.launched(intentId, instanceId));
-      this.watch();
       return { status: 'launching', instanceId, adopted: false };
     } catch (error) {
       if (isRefusal(error)) {
@@ -154,7 +190,6 @@ export class Fleet {
       });
       const ours = listed?.find((instance) => instance.id !== null && instance.intentId === intentId);
       if (ours) {
-        this.watch();
         return { status: 'launching', instanceId: ours.id, adopted: true };
       }
       if (listed && (await this.#isGivenUp(intentId))) {
@@ -204,132 +239,50 @@ export class Fleet {
    * Terminates and makes sure: an id that is missing from the answer, or still running in the list, is asked for once
    * more and then reported as `still_running`.
    */
-  async terminate(targets: readonly FleetInstance[], signal: AbortSignal): Promise<TerminateResult[]> {
-    const { instances, log } = this.#parts;
-    let waiting = targets.flatMap(({ id }) => id ?? []);
-    await this.#record(instances.terminateRequested(waiting));
-    const statuses = new Map<string, EndStatus>();
-    for (let tried = 1; tried <= terminateTries && waiting.length > 0; tried += 1) {
-      let answered: string[] = [];
-      try {
-        answered = (await this.client.terminate(waiting, signal))
-          .filter(({ status }) => gone.includes(status))
-          .map(({ id }) => id);
-        const missing = waiting.filter((id) => !answered.includes(id));
-        if (missing.length > 0) log.warn({ missing }, 'Lambda Cloud did not confirm the termination of all instances');
-      } catch (error) {
-        if (isRefusal(error)) {
-          await this.#record(instances.terminateFailed(waiting));
-          throw error;
-        }
-        log.warn({ error }, 'the answer to a termination was lost; checking');
-      }
-      for (const [id, status] of await this.#gone(waiting, answered, signal)) statuses.set(id, status);
-      waiting = waiting.filter((id) => !statuses.has(id));
-    }
-    if (waiting.length > 0) await this.#record(instances.terminateFailed(waiting));
-    this.watch();
+  async terminate(
+    targets: readonly FleetInstance[],
+    signal: AbortSignal,
+    reason: EndReason = 'asked',
+  ): Promise<TerminateResult[]> {
+    const { client } = this;
+    const { instances, clock, log } = this.#parts;
+    const ids = targets.flatMap(({ id }) => id ?? []);
+    await this.#record(instances.terminateRequested(ids, reason));
+    const list = (within: AbortSignal) => this.list(within);
+    const statuses = await terminateSurely({ client, list, clock, log }, ids, signal).catch(async (error: unknown) => {
+      if (isRefusal(error)) await this.#record(instances.terminateFailed(ids));
+      throw error;
+    });
+    const running = ids.filter((id) => !statuses.has(id));
+    if (running.length > 0) await this.#record(instances.terminateFailed(running));
     return targets.map((instance) => ({ instance, status: statuses.get(instance.id ?? '') ?? 'still_running' }));
   }
 
-  /**
-   * Which of these the list shows as ending, or no longer shows; waits a little for those that it still shows
-   * running. Where the list cannot be read, the answer to the termination has to do.
-   */
-  async #gone(
-    ids: readonly string[],
-    answered: readonly string[],
-    signal: AbortSignal,
-  ): Promise<Map<string, EndStatus>> {
-    const { clock, log } = this.#parts;
-    const untilMs = clock.nowMs() + terminateCheckMs;
-    const statuses = new Map<string, EndStatus>();
-    for (;;) {
-      const listed = await this.list(signal).catch((error: unknown) => {
-        signal.throwIfAborted();
-        log.warn({ error }, 'the list of instances could not be read after a termination');
-        return null;
-      });
-      if (listed === null) {
-        for (const id of answered) if (!statuses.has(id)) statuses.set(id, 'terminating');
-        return statuses;
-      }
-      for (const id of ids) {
-        const status = listed.find((instance) => instance.id === id)?.status;
-        if (status === undefined || gone.includes(status))
-          statuses.set(id, status === 'terminating' ? 'terminating' : 'terminated');
-      }
-      if (statuses.size === ids.length || clock.nowMs() >= untilMs) return statuses;
-      await clock.sleep(terminatePollMs, signal);
-    }
+  /** What a launch would cost until its lease ends. Throws `budget_exhausted` when that does not fit now. */
+  quote(plan: Pick<LaunchPlan, 'instanceType' | 'priceCentsPerHour' | 'leaseMs' | 'capMs'>): Promise<number> {
+    return this.#parts.instances.leases.quote(plan);
   }
 
-  /** Follows live machines in the background, so that `active` and gone are seen when they happen. */
-  watch(): void {
-    if (!this.#parts.client || this.#closing.signal.aborted) return;
-    this.#watching ??= this.#follow().finally(() => {
-      this.#watching = undefined;
-    });
+  /** A lease for a machine that ends `hours` from now. See `planRenewal`. */
+  async planRenewal(target: FleetInstance, hours: number, signal: AbortSignal): Promise<RenewalPlan> {
+    return planRenewal({ ...this.#parts, client: this.client }, target, hours, signal);
   }
 
-  async #follow(): Promise<void> {
-    const { instances, clock, log } = this.#parts;
-    const signal = this.#closing.signal;
-    try {
-      for (let live = await instances.live(); live.length > 0; live = await instances.live()) {
-        await this.list(signal).catch((error: unknown) =>
-          log.warn({ error }, 'the list of instances could not be read'),
-        );
-        const moving = live.some((row) => row.status !== 'active');
-        await clock.sleep(moving ? watchPollMs : quietWatchPollMs, signal);
-      }
-    } catch (error) {
-      if (!signal.aborted) log.error({ error }, 'the watch over the instances ended');
-    }
+  /** Throws `conflict` when the lease has ended since, or was changed. */
+  async renew(plan: RenewalPlan): Promise<void> {
+    await renew(this.#parts.instances.leases, plan);
+    await this.#parts.callKeeper?.();
   }
 
   async close(): Promise<void> {
     this.#closing.abort(new AppError('cancelled', 'Tandem is closing.'));
-    await Promise.allSettled([...this.#launches, this.#watching]);
+    await Promise.allSettled([...this.#launches]);
   }
 
-  /**
-   * The account against the ledger: adopts by tag, notes what is seen, gives up launches that never showed. Returns
-   * the rows that are left.
-   */
-  async #reconcile(listed: readonly Instance[], listedAtMs: number): Promise<InstanceRow[]> {
-    const { instances, log } = this.#parts;
-    const before = await instances.known();
-    const sightings = listed.flatMap((instance) => {
-      const row = rowOf(instance, before);
-      if (!row) return [];
-      const { id: instanceId, status, firstHealthyAtMs } = instance;
-      return [
-        {
-          intentId: row.intent_id,
-          instanceId,
-          status,
-          firstHealthyAtMs,
-          priceCentsPerHour: instance.type.priceCentsPerHour,
-        },
-      ];
-    });
-    const rows = await instances.observe(sightings, listedAtMs);
-    const lost = rows.filter((row) => isOpen(row) && listedAtMs - row.requested_at_ms >= adoptWithinMs);
-    for (const { intent_id: intent, name } of lost) {
-      log.warn({ intent, name }, 'a launch without answer never showed up; it counts as not launched');
-      await instances.notLaunched(intent);
-    }
-    return rows.filter((row) => !lost.includes(row));
+  async #reconcile(listed: readonly Instance[], listedAtMs: number, signal: AbortSignal): Promise<InstanceRow[]> {
+    const parts = { ...this.#parts, client: this.client, tell: this.#tell };
+    const { rows, findings } = await reconcile(parts, listed, listedAtMs, signal);
+    this.#findings = findings;
+    return rows;
   }
-}
-
-/**
- * A clear no: nothing was changed. Everything else (time-outs, 5xx, 429, unreadable answers, bugs of ours) may have
- * been carried out, and so may what Lambda calls an internal error or its provider's, whatever the status.
- */
-function isRefusal(error: unknown): boolean {
-  if (!(error instanceof AppError) || error.code === 'upstream_unavailable') return false;
-  const { httpStatus = 0 } = error;
-  return httpStatus >= 300 && httpStatus < 500 && httpStatus !== 408 && httpStatus !== 429;
 }

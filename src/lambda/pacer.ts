@@ -3,6 +3,8 @@ import type { Clock } from '../clock.ts';
 /** Lambda's limits: about one request a second, one launch in twelve. Kept a little below, since they count on their side. */
 const requestIntervalMs = 1_050;
 const launchIntervalMs = 12_500;
+/** Nobody is ever held back for longer: a turn that seems further away means that the clock was set back. */
+const longestWaitMs = 30_000;
 
 export type Turn = 'request' | 'urgent' | 'launch';
 
@@ -38,8 +40,10 @@ export class Pacer {
   /** Of those who wait for the same moment, the first to wake goes, and the others wait again. */
   #waitMs(kind: Turn): number {
     const nowMs = this.#clock.nowMs();
-    const atMs = Math.max(this.#nextRequestAtMs, kind === 'launch' ? this.#nextLaunchAtMs : 0);
-    if (atMs > nowMs) return atMs - nowMs;
+    const limitsMs = kind === 'launch' ? [this.#nextRequestAtMs, this.#nextLaunchAtMs] : [this.#nextRequestAtMs];
+    const waitsMs = limitsMs.map((atMs) => atMs - nowMs).filter((waitMs) => waitMs <= longestWaitMs);
+    const waitMs = Math.max(0, ...waitsMs);
+    if (waitMs > 0) return waitMs;
     return kind !== 'urgent' && this.#urgent > 0 ? requestIntervalMs : 0;
   }
 

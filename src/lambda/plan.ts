@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { AppError } from '../errors.ts';
 import { formatUsd, instanceCostNano, usdToNano } from '../money.ts';
 import type { Fleet, LaunchPlan } from './fleet.ts';
+import { leaseAsked } from './lease.ts';
 import type { InstanceType } from './schema.ts';
+import { isEnding } from './terminate.ts';
 
 /** Without a family Lambda still gives an image whose driver is too old for current CUDA containers. */
 const defaultImageFamily = 'lambda-stack-24-04';
 const longestUserDataBytes = 1_000_000;
+const highestLimitUsd = 10_000;
 const hourMs = 3_600_000;
 
 /** What a person or agent asks for. */
@@ -19,15 +22,14 @@ export interface LaunchWish {
   filesystems?: readonly string[] | undefined;
   userData?: string | undefined;
   maxHourlyUsd?: number | undefined;
+  /** Left out: the usual lease. */
+  leaseHours?: number | undefined;
 }
 
 /** Checks a wish against the account as it is now and fills in what it leaves open. Throws what is wrong with it. */
 export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSignal): Promise<LaunchPlan> {
-  if (wish.userData !== undefined && Buffer.byteLength(wish.userData) > longestUserDataBytes) {
-    throw new AppError('invalid_input', `user_data is larger than ${longestUserDataBytes} bytes.`, {
-      next: 'Let it download what is large.',
-    });
-  }
+  checkUserData(wish);
+  const lease = leaseAsked(wish.leaseHours, fleet.leases);
   const types = await fleet.types(signal);
   const type = requireType(types, wish);
   const filesystems = await requireFilesystems(fleet, wish.filesystems ?? [], signal);
@@ -57,6 +59,61 @@ export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSi
     imageFamily: wish.imageFamily ?? defaultImageFamily,
     filesystemNames: filesystems.map((filesystem) => filesystem.name),
     userData: wish.userData,
+    ...lease,
+    deploymentId: null,
+    extraTags: [],
+  };
+}
+
+/** A wish for whichever of several types has capacity first. */
+export type HuntOrder = Omit<LaunchWish, 'instanceType' | 'region'> & {
+  types: readonly string[];
+  regions?: readonly string[] | undefined;
+};
+
+export interface HuntPlan
+  extends Pick<LaunchPlan, 'sshKeyName' | 'imageFamily' | 'filesystemNames' | 'leaseMs' | 'capMs'> {
+  types: readonly InstanceType[];
+  /** Null: any. */
+  regions: readonly string[] | null;
+  name: string;
+  /** Of the dearest of the types, within the limit. */
+  priceCentsPerHour: number;
+  maxPriceCentsPerHour: number | null;
+  userData: string | undefined;
+}
+
+/** As `planLaunch`, without capacity. A type above the limit is refused; prices may rise, and are checked again. */
+export async function planHunt(fleet: Fleet, order: HuntOrder, signal: AbortSignal): Promise<HuntPlan> {
+  checkUserData(order);
+  checkLimit(order);
+  const lease = leaseAsked(order.leaseHours, fleet.leases);
+  const known = await fleet.types(signal);
+  const types = order.types.map((instanceType) => requireType(known, { ...order, instanceType }));
+  const [cheapest] = types;
+  if (!cheapest) throw new AppError('invalid_input', 'No instance type is named.', { next: 'Give types.' });
+  const filesystems = await requireFilesystems(fleet, order.filesystems ?? [], signal);
+  const homes = [...new Set(filesystems.map(({ region }) => region))];
+  if (homes.length > 1 || (homes[0] !== undefined && order.regions && !order.regions.includes(homes[0]))) {
+    throw new AppError(
+      'invalid_input',
+      `The filesystems are in ${homes.join(' and ')}, where no machine is looked for.`,
+      {
+        next: 'A machine can mount only filesystems of its own region.',
+      },
+    );
+  }
+  return {
+    types,
+    regions: homes[0] === undefined ? (order.regions ?? null) : homes,
+    name: await requireFreeName(fleet, order.name ?? defaultName(cheapest), signal),
+    priceCentsPerHour: Math.max(...types.map((type) => type.priceCentsPerHour)),
+    maxPriceCentsPerHour: order.maxHourlyUsd === undefined ? null : Math.floor(order.maxHourlyUsd * 100),
+    sshKeyName: await requireSshKey(fleet, order.sshKey, signal),
+    imageFamily: order.imageFamily ?? defaultImageFamily,
+    filesystemNames: filesystems.map((filesystem) => filesystem.name),
+    userData: order.userData,
+    ...lease,
   };
 }
 
@@ -65,6 +122,21 @@ export async function recheck(fleet: Fleet, plan: LaunchPlan, signal: AbortSigna
   const types = await fleet.types(signal);
   await requireFreeName(fleet, plan.name, signal);
   return requireType(types, { instanceType: plan.instanceType }).priceCentsPerHour;
+}
+
+function checkUserData({ userData }: Pick<LaunchWish, 'userData'>): void {
+  if (userData === undefined || Buffer.byteLength(userData) <= longestUserDataBytes) return;
+  throw new AppError('invalid_input', `user_data is larger than ${longestUserDataBytes} bytes.`, {
+    next: 'Let it download what is large.',
+  });
+}
+
+/** A hunt is held to its limit, and shows what that can cost. */
+function checkLimit({ maxHourlyUsd = 0 }: Pick<LaunchWish, 'maxHourlyUsd'>): void {
+  if (maxHourlyUsd <= highestLimitUsd) return;
+  throw new AppError('invalid_input', `A limit of $${maxHourlyUsd} an hour is none.`, {
+    next: `Give at most $${highestLimitUsd}.`,
+  });
 }
 
 function requireType(types: InstanceType[], wish: LaunchWish): InstanceType {
@@ -88,17 +160,19 @@ function requireType(types: InstanceType[], wish: LaunchWish): InstanceType {
   return type;
 }
 
+const orWait = 'Or give wait_for_capacity: it is launched as soon as there is one.';
+
 function requireRegion(types: InstanceType[], type: InstanceType, wanted: string | undefined): string {
   const available = type.regionsWithCapacity;
   const [first] = available;
   if (first === undefined) {
     throw new AppError('capacity_unavailable', `${type.name} has no capacity in any region now.`, {
-      next: alternatives(types, type, Number.POSITIVE_INFINITY),
+      next: `${alternatives(types, type, Number.POSITIVE_INFINITY)} ${orWait}`,
     });
   }
   if (wanted === undefined || available.includes(wanted)) return wanted ?? first;
   throw new AppError('capacity_unavailable', `${type.name} has no capacity in "${wanted}" now.`, {
-    next: `Regions that have it: ${available.join(', ')}.`,
+    next: `Regions that have it: ${available.join(', ')}. ${orWait}`,
   });
 }
 
@@ -154,9 +228,7 @@ async function requireFilesystems(
 }
 
 async function requireFreeName(fleet: Fleet, name: string, signal: AbortSignal): Promise<string> {
-  const taken = (await fleet.list(signal)).find(
-    (instance) => instance.name === name && instance.status !== 'terminated',
-  );
+  const taken = (await fleet.list(signal)).find((instance) => instance.name === name && !isEnding(instance.status));
   if (!taken) return name;
   throw new AppError('duplicate_name', `There is already an instance "${name}" (${taken.status}).`, {
     next: 'Give another name, or leave it out.',

@@ -1,18 +1,18 @@
 import fastify from 'fastify';
 import { Agent } from 'undici';
 import { onTestFinished } from 'vitest';
-import { acceleratedClock, type Clock } from '../../src/clock.ts';
 import { type Secret, secretFromValue } from '../../src/config/secret.ts';
 import { LambdaClient } from '../../src/lambda/client.ts';
 import { Pacer } from '../../src/lambda/pacer.ts';
 import { Redactor } from '../../src/redactor.ts';
 import { createLambdaCloud, type LambdaCloud } from '../../src/sandbox/lambda/index.ts';
+import { JumpClock } from '../support/clock.ts';
 
 export const apiKey = 'secret_test_0123456789';
 
 export interface Cloud extends LambdaCloud {
   client: LambdaClient;
-  clock: Clock;
+  clock: JumpClock;
   baseUrl: string;
   /** The headers of every request, in order of arrival. */
   headers: Record<string, unknown>[];
@@ -38,7 +38,7 @@ export async function openCloud({
   lookAt,
   timeoutsMs,
 }: CloudOptions = {}): Promise<Cloud> {
-  const clock = acceleratedClock(speed);
+  const clock = new JumpClock(undefined, speed);
   const cloud = createLambdaCloud({ clock, apiKey, revision });
   const headers: Record<string, unknown>[] = [];
   const app = fastify({ forceCloseConnections: true, bodyLimit: 8 * 1024 * 1024 });

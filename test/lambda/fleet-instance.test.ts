@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { intentTag, rowOf } from '../../src/lambda/fleet-instance.ts';
+import { rowOf } from '../../src/lambda/fleet-instance.ts';
+import { intentTag } from '../../src/lambda/lease.ts';
 import { instanceSchema } from '../../src/lambda/schema.ts';
 import type { InstanceRow } from '../../src/usage/instance-cost.ts';
+import { bareInstance } from '../support/instance-row.ts';
 
 function instance(name: string, tags: { key: string; value: string }[] = []) {
   return instanceSchema.parse({
@@ -22,27 +24,7 @@ function instance(name: string, tags: { key: string; value: string }[] = []) {
 }
 
 function row(about: Partial<InstanceRow>): InstanceRow {
-  const life = {
-    launched_at_ms: null,
-    first_active_at_ms: null,
-    terminate_requested_at_ms: null,
-    gone_at_ms: null,
-    last_seen_at_ms: null,
-  };
-  return {
-    ...life,
-    intent_id: 'ours',
-    instance_id: null,
-    name: 'trainer',
-    instance_type: 'gpu_1x_a10',
-    region: 'us-east-1',
-    price_cents_per_hour: 129,
-    status: 'unconfirmed',
-    owner: 'host:1',
-    requested_at_ms: 0,
-    reserved_nano_usd: 0,
-    ...about,
-  };
+  return { ...bareInstance, ...about };
 }
 
 describe("the ledger's row for a machine", () => {

@@ -1,81 +1,7 @@
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { AppError } from '../../src/errors.ts';
-import { Fleet, type LaunchPlan } from '../../src/lambda/fleet.ts';
-import { intentTag } from '../../src/lambda/fleet-instance.ts';
-import { createLog } from '../../src/log.ts';
-import { usdToNano } from '../../src/money.ts';
-import { Redactor } from '../../src/redactor.ts';
-import { Budget } from '../../src/usage/budget.ts';
-import { Calendar } from '../../src/usage/calendar.ts';
-import { openDatabase } from '../../src/usage/database.ts';
-import { InstanceLedger } from '../../src/usage/instances.ts';
-import { temporaryFolder } from '../support/folder.ts';
-import { type CloudOptions, openCloud, until } from './cloud.ts';
-
-const plan: LaunchPlan = {
-  instanceType: 'gpu_1x_a10',
-  gpuDescription: 'A10 (24 GB PCIe)',
-  region: 'us-east-1',
-  priceCentsPerHour: 129,
-  name: 'router-qwen',
-  sshKeyName: 'laptop',
-  imageFamily: 'lambda-stack-24-04',
-  filesystemNames: [],
-  userData: undefined,
-};
-const launchLine = 'POST /instance-operations/launch';
-const patientMs = 10_000;
-
-interface FleetOptions extends CloudOptions {
-  dailyUsd?: number;
-}
-
-/** A fleet in front of the sandbox's cloud, with a ledger of its own on disk. */
-async function openFleet({ dailyUsd = 50, ...cloudOptions }: FleetOptions = {}) {
-  const cloud = await openCloud(cloudOptions);
-  const database = await openDatabase(`${temporaryFolder()}/tandem.db`);
-  const { clock, client } = cloud;
-  const budget = new Budget(
-    { dailyNanoUsd: usdToNano(dailyUsd), monthlyNanoUsd: usdToNano(1_000) },
-    new Calendar('Etc/UTC'),
-    clock,
-  );
-  const instances = new InstanceLedger(database, budget, clock);
-  const open = () => new Fleet({ client, instances, clock, log: createLog('silent', new Redactor()) });
-  const fleet = open();
-  const fleets = [fleet];
-  onTestFinished(async () => {
-    for (const each of fleets) await each.close();
-    await database.close();
-  });
-  const lives = new AbortController().signal;
-  return {
-    ...cloud,
-    database,
-    fleet,
-    /** What the next start of the program would have: the same ledger, nothing in memory. */
-    restart() {
-      const next = open();
-      fleets.push(next);
-      return next;
-    },
-    launch: (changes: Partial<LaunchPlan> = {}, waitMs = patientMs, signal = lives) =>
-      fleet.launch({ ...plan, ...changes }, waitMs, signal),
-    list: () => fleet.list(lives),
-    rows: () => database.read.selectFrom('instance').selectAll().orderBy('requested_at_ms').execute(),
-    leftUsd: async () => (await budget.state(database.read)).day.leftNanoUsd / 1e9,
-    launchesSent: () => cloud.sent().filter((line) => line === launchLine).length,
-  };
-}
-
-async function failure(work: Promise<unknown>): Promise<AppError> {
-  const error = await work.then(
-    () => new Error('it did not fail'),
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(AppError);
-  return error as AppError;
-}
+import { describe, expect, it } from 'vitest';
+import { intentTag } from '../../src/lambda/lease.ts';
+import { until } from './cloud.ts';
+import { failure, launchLine, openFleet, patientMs, plan } from './open-fleet.ts';
 
 describe('Fleet.launch', () => {
   it('launches one machine that carries its intent, and records it', async () => {
@@ -89,6 +15,7 @@ describe('Fleet.launch', () => {
         tags: [
           { key: 'managed-by', value: 'tandem' },
           { key: intentTag, value: row?.intent_id },
+          { key: 'tandem-lease-cap', value: new Date(row?.lease_cap_at_ms ?? 0).toISOString().replace('.000Z', 'Z') },
         ],
       }),
     ]);
@@ -307,8 +234,11 @@ describe('Fleet.close and the next start', () => {
     await until(() => instances().length === 1);
     await fleet.close();
     await launching;
-    restart().watch();
-    await until(async () => (await rows())[0]?.instance_id === instances()[0]?.id);
+    const next = restart();
+    await until(async () => {
+      await next.list(new AbortController().signal);
+      return (await rows())[0]?.instance_id === instances()[0]?.id;
+    });
     expect(launchesSent()).toBe(1);
   });
 
@@ -319,8 +249,11 @@ describe('Fleet.close and the next start', () => {
     await until(async () => (await rows()).length === 1);
     await fleet.close();
     await launching;
-    restart().watch();
-    await until(async () => (await rows())[0]?.status === 'not_launched');
+    const next = restart();
+    await until(async () => {
+      await next.list(new AbortController().signal);
+      return (await rows())[0]?.status === 'not_launched';
+    });
     expect(await leftUsd()).toBe(50);
   });
 });
@@ -362,61 +295,5 @@ describe('Fleet.list', () => {
     const [active, booting] = await list();
     expect(active?.name).toMatch(/^sandbox-198-51-100-/);
     expect(booting?.name).toBe(id);
-  });
-});
-
-describe('Fleet.watch', () => {
-  it('sees a machine become active and go, although nobody asks', async () => {
-    const { launch, applyFaults, rows, fleet } = await openFleet();
-    applyFaults({ boot: { durationMs: 60_000 } });
-    await launch();
-    await until(async () => (await rows())[0]?.status === 'active');
-    const [active] = await rows();
-    expect((active?.first_active_at_ms ?? 0) - (active?.requested_at_ms ?? 0)).toBeGreaterThanOrEqual(60_000);
-    await fleet.terminate(await fleet.find([plan.name], new AbortController().signal), new AbortController().signal);
-    await until(async () => (await rows())[0]?.gone_at_ms !== null);
-  });
-
-  it('sees that a machine has become active within seconds', async () => {
-    const { launch, applyFaults, rows, instances } = await openFleet({ speed: 50 });
-    applyFaults({ boot: { durationMs: 25_000 } });
-    await launch();
-    await until(async () => (await rows())[0]?.status === 'active');
-    const seenAtMs = (await rows())[0]?.first_active_at_ms ?? Number.POSITIVE_INFINITY;
-    expect(seenAtMs - (instances()[0]?.activeAtMs ?? 0)).toBeLessThan(25_000);
-  });
-
-  it('asks about once a minute while nothing changes', async () => {
-    const { launch, applyFaults, rows, requestLog, clock } = await openFleet();
-    applyFaults({ boot: { durationMs: 10_000 } });
-    await launch();
-    await until(async () => (await rows())[0]?.status === 'active');
-    const asked = requestLog.length;
-    await clock.sleep(5 * 60_000);
-    expect(requestLog.length - asked).toBeGreaterThan(2);
-    expect(requestLog.length - asked).toBeLessThan(8);
-  });
-
-  it('stops asking when nothing is left to follow', async () => {
-    const { launch, fleet, rows, requestLog } = await openFleet();
-    await launch();
-    const signal = new AbortController().signal;
-    await fleet.terminate(await fleet.find([plan.name], signal), signal);
-    await until(async () => (await rows())[0]?.gone_at_ms !== null);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    const asked = requestLog.length;
-    // Two minutes and a half of the cloud's time.
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(requestLog.length).toBe(asked);
-  });
-
-  it('goes on after a list that could not be read', async () => {
-    const { launch, applyFaults, rows } = await openFleet();
-    applyFaults({
-      boot: { durationMs: 60_000 },
-      nextResponses: [{ match: 'GET /instances', status: 403, body: 'html', times: 5 }],
-    });
-    await launch();
-    await until(async () => (await rows())[0]?.status === 'active');
   });
 });

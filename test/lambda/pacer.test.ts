@@ -56,6 +56,18 @@ describe('Pacer', () => {
     ]);
   });
 
+  it('holds nobody up for hours when the clock is set back', async () => {
+    const { clock, ask, advance, turns } = openPacer();
+    await ask('launch', 'a');
+    clock.advance(-3_600_000);
+    void ask('request', 'b');
+    void ask('launch', 'c');
+    await advance(0);
+    expect(turns.map(([name]) => name)).toEqual(['a', 'b']);
+    await advance(2_000);
+    expect(turns.map(([name]) => name)).toEqual(['a', 'b', 'c']);
+  });
+
   it('spaces launches by a little more than twelve seconds', async () => {
     const { ask, advance, turns } = openPacer();
     for (const name of ['a', 'b', 'c']) void ask('launch', name);

@@ -8,7 +8,7 @@ import { type App, createApp } from '../../src/app.ts';
 import { acceleratedClock, type Clock } from '../../src/clock.ts';
 import { loadConfig } from '../../src/config/index.ts';
 import type { Principal } from '../../src/principal.ts';
-import { type Sandbox, startSandbox } from '../../src/sandbox/index.ts';
+import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/index.ts';
 import { type Database, openDatabase } from '../../src/usage/database.ts';
 import { temporaryFolder } from './folder.ts';
 
@@ -37,6 +37,7 @@ export interface WorldOptions {
   yaml?: (sandbox: Sandbox) => string;
   environment?: Record<string, string>;
   clock?: Clock;
+  scenario?: SandboxOptions['scenario'];
   /** What the person answers when the client asks; without it the client cannot ask. */
   person?: (question: string) => 'accept' | 'decline' | 'cancel';
   readOnly?: boolean;
@@ -46,7 +47,10 @@ export interface WorldOptions {
 /** Sandbox, app and a real MCP client, in one process; time runs fast, pacing is on. All of it ends with the test. */
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const clock = options.clock ?? acceleratedClock(500);
-  const sandbox = await startSandbox({ clock, firstTokenMs: 0, millisecondsPerPiece: 0 });
+  const sandbox = await startSandbox({
+    ...{ clock, firstTokenMs: 0, millisecondsPerPiece: 0 },
+    ...(options.scenario && { scenario: options.scenario }),
+  });
   const home = temporaryFolder();
   const file = join(home, 'tandem.yaml');
   writeFileSync(file, options.yaml?.(sandbox) ?? sandbox.configYaml);
