@@ -2,12 +2,14 @@ import { priorities } from '../config/schema.ts';
 import { formatUsd } from '../money.ts';
 import { atScore } from './complexity/scorer.ts';
 import { neededRequests } from './goals.ts';
+import { sayPending } from './pending.ts';
 import { complexFromScore, route, type Sized } from './route.ts';
 import {
   type Candidate,
   type CascadePlan,
   candidateName,
   type Decision,
+  type Pending,
   type QualityGoal,
   type Snapshot,
 } from './types.ts';
@@ -22,13 +24,20 @@ export function whyOf(decision: Decision): string {
     candidates: [chosen],
   } = decision;
   if (!chosen || chosen.verdict === 'excluded') return 'No candidate can take this request.';
+  const until = decision.pending && pendingText(decision.pending);
   const score = `score ${complexity.score.toFixed(2)}`;
-  if (asked.model !== undefined) return `${candidateName(chosen)} was asked for (${score}).`;
+  if (asked.model !== undefined)
+    return [`${candidateName(chosen)} was asked for (${score}).`, until].filter((part) => part).join(' ');
   const kind =
     complexity.score >= complexFromScore ? 'Complex' : complexity.score >= complexFromScore / 2 ? 'Medium' : 'Simple';
   const among = asked.backend === 'auto' ? '' : ` among ${asked.backend}`;
   const why = `${kind} prompt (${score}): ${chosen.kind} ${candidateName(chosen)} is ${meritOf(decision)}${among}: ${reasonOf(chosen)}.`;
-  const parts = [why, decision.quality && qualityText(decision.quality), decision.cascade && planOf(decision.cascade)];
+  const parts = [
+    why,
+    decision.quality && qualityText(decision.quality),
+    decision.cascade && planOf(decision.cascade),
+    until,
+  ];
   return parts.filter((part) => part).join(' ');
 }
 
@@ -39,6 +48,10 @@ function meritOf({ priority, quality, dedicatedFromScore, complexity }: Decision
   }
   const isReached = quality !== null && quality.answerNanoUsd !== null;
   return `the best value for ${isReached ? `quality ${quality.asked}` : `priority ${priority}`}`;
+}
+
+function pendingText(pending: readonly Pending[]): string {
+  return `${pending.map(sayPending).join('; ')}: serverless models answer until then.`;
 }
 
 /** What a wish for quality comes to, with the saving and what both were measured at. */

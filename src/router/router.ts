@@ -12,6 +12,7 @@ import { wouldChange } from './explain.ts';
 import { endsRequest, failure } from './failure.ts';
 import type { HealthBook } from './health.ts';
 import { Itinerary } from './itinerary.ts';
+import { standIn } from './pending.ts';
 import { isNamed, route, type Sized } from './route.ts';
 import type { ShadowRunner } from './shadow.ts';
 import { estimatePromptTokens } from './tokens.ts';
@@ -82,10 +83,11 @@ export class Router {
   }
 
   /** The decision that `run` would take now. Calls no model and writes nothing. */
-  async explain(request: ModelRequest, signal: Cancellation): Promise<Explanation> {
+  async explain(asked: ModelRequest, signal: Cancellation): Promise<Explanation> {
+    const request = this.#standIn(asked);
     const { sized, snapshot } = await this.#prepare(request, signal);
     const decide = this.#decider(request, undefined);
-    const decision = decide(sized, snapshot);
+    const decision = this.#withPending(decide(sized, snapshot));
     return { decision, wouldChange: wouldChange(sized, snapshot, decision, decide) };
   }
 
@@ -113,19 +115,22 @@ export class Router {
   }
 
   async #run(
-    request: ModelRequest,
+    asked: ModelRequest,
     signal: Cancellation,
     receiver: Receiver | undefined,
     settled: Promise<void>[],
   ): Promise<Answer> {
     const startedAt = performance.now();
-    const { sized, snapshot } = await this.#prepare(request, signal);
+    const request = this.#standIn(asked);
+    const { sized, snapshot, backends } = await this.#prepare(request, signal);
+    // One that leaves meanwhile still finishes what it was asked.
+    const backendOf = (id: string) => requireKnown(backends, id);
     const decide = this.#decider(request, receiver);
-    const decision = decide(sized, snapshot);
+    const decision = this.#withPending(decide(sized, snapshot));
     const itinerary = new Itinerary(
       requireCandidates(decision, snapshot, request),
       snapshot,
-      (backend) => this.#backend(backend).maxRetries,
+      (backend) => backendOf(backend).maxRetries,
     );
     const delivery = receiver && new Delivery(request, decision, receiver);
     const attempts: AttemptReport[] = [];
@@ -136,7 +141,7 @@ export class Router {
       about: Pick<AttemptPlan, 'firstByteMs' | 'leftMs'> & Partial<AttemptPlan>,
     ) => {
       const result = await runAttempt(this.#parts, {
-        backend: this.#backend(candidate.backend),
+        backend: backendOf(candidate.backend),
         candidate,
         request,
         ordinal: attempts.filter(({ sent }) => sent).length + 1,
@@ -159,7 +164,7 @@ export class Router {
       const leftMs = timeLeft() - leg.waitMs;
       if (leftMs <= 0) break;
       if (leg.waitMs > 0) await pause(leg.waitMs, signal);
-      const begun = delivery?.begunFor(this.#backend(candidate.backend).prefill) ?? null;
+      const begun = delivery?.begunFor(backendOf(candidate.backend).prefill) ?? null;
       const first = await ask(candidate, {
         firstByteMs: leg.hasOthers ? leftMs * shareWhileOthersWait : leftMs,
         leftMs,
@@ -190,13 +195,27 @@ export class Router {
       itinerary.failed(candidate, error, first.report.sent);
       if (!delivery?.started) continue;
       if (this.#parts.onStreamLoss === 'error' || !delivery.isResumable) throw error;
-      itinerary.prefer((other) => this.#backend(other.backend).prefill !== null);
+      itinerary.prefer((other) => backendOf(other.backend).prefill !== null);
     }
     throw failure(attempts);
   }
 
+  #standIn(request: ModelRequest): ModelRequest {
+    const pending = this.#parts.backends.pending?.() ?? [];
+    return pending.length === 0 ? request : standIn(request, this.#parts.backends.list(), pending, this.#parts.privacy);
+  }
+
+  /** Says what is on its way, where a serverless backend answers meanwhile. */
+  #withPending(decision: Decision): Decision {
+    const pending = this.#parts.backends.pending?.() ?? [];
+    return pending.length === 0 || decision.candidates[0]?.kind !== 'serverless' ? decision : { ...decision, pending };
+  }
+
   /** Checks names, brings lists of models up to date, measures the prompt, and takes the snapshot. */
-  async #prepare(request: ModelRequest, signal: Cancellation): Promise<{ sized: Sized; snapshot: Snapshot }> {
+  async #prepare(
+    request: ModelRequest,
+    signal: Cancellation,
+  ): Promise<{ sized: Sized; snapshot: Snapshot; backends: readonly Backend[] }> {
     const backends = this.#parts.backends.list();
     if (backends.length === 0) throw nothingConfigured();
     requireBackend(backends, request.backend);
@@ -227,14 +246,14 @@ export class Router {
       budgetLeftNanoUsd: typeof left === 'number' ? left : await left,
     };
     const aimed = this.#parts.workload?.goals(request.quality, snapshot) ?? snapshot;
-    return { sized, snapshot: aimed instanceof Promise ? await aimed : aimed };
+    return { sized, snapshot: aimed instanceof Promise ? await aimed : aimed, backends };
   }
+}
 
-  #backend(id: string): Backend {
-    const backend = this.#parts.backends.list().find((known) => known.id === id);
-    if (!backend) throw new AppError('unknown_backend', `Backend ${id} is no longer there.`);
-    return backend;
-  }
+function requireKnown(backends: readonly Backend[], id: string): Backend {
+  const backend = backends.find((known) => known.id === id);
+  if (!backend) throw new AppError('unknown_backend', `Backend ${id} is not there.`);
+  return backend;
 }
 
 function requireBackend(backends: readonly Backend[], wanted: string): void {

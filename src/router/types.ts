@@ -91,6 +91,17 @@ export interface Backend {
 /** The port through which backends reach the router; dedicated ones come and go. */
 export interface BackendSource {
   list(): readonly Backend[];
+  /** Those that are on their way; nothing when left out. */
+  pending?(): readonly Pending[];
+}
+
+/** A dedicated backend that is to be there later: its machine is looked for, boots, or starts its server. */
+export interface Pending {
+  backend: string;
+  model: string;
+  state: 'waiting' | 'booting' | 'starting';
+  /** Null: nobody knows. */
+  readyInMs: number | null;
 }
 
 /** What a caller asks for. */
@@ -262,6 +273,8 @@ export interface Decision {
   candidates: readonly Candidate[];
   /** What is expected of asking a stronger model after the first, where that may happen. */
   cascade?: CascadePlan | undefined;
+  /** Dedicated backends on their way, where a serverless one answers until then. */
+  pending?: readonly Pending[];
 }
 
 /** A cheap model is asked, its answer checked, and a stronger one asked where that pays. */
