@@ -36,3 +36,10 @@ const isPlain = /^[\x20-\x7e]*$/;
 function plain(text: string): string {
   return isPlain.test(text) ? text : text.replace(/[^\x20-\x7e]/g, '?');
 }
+
+/** Name, value, name, value, as node:http takes them: turning objects into that by spreading is dear for every answer. */
+export function flatHeaders(...sets: Readonly<Record<string, unknown>>[]): string[] {
+  const flat: string[] = [];
+  for (const set of sets) for (const name of Object.keys(set)) flat.push(name, String(set[name]));
+  return flat;
+}

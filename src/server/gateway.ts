@@ -5,7 +5,7 @@ import type { Log } from '../log.ts';
 import { mayHavePrompts } from '../router/constraints.ts';
 import type { Answer, Router } from '../router/router.ts';
 import type { Backend, Operation } from '../router/types.ts';
-import { costHeader, costText, routeHeaders } from './answer-headers.ts';
+import { costHeader, costText, flatHeaders, routeHeaders } from './answer-headers.ts';
 import { ClientStream } from './client-stream.ts';
 import { toAppError } from './failure.ts';
 import { needScope, principalOf } from './identify.ts';
@@ -29,6 +29,8 @@ export interface GatewayParts {
 }
 
 const bufferedBytes = 65_536;
+/** Node.js writes texts of this size, the head included, without asking for memory. */
+const oneWriteBytes = 15_000;
 
 const routes: { path: string; operation: Operation }[] = [
   { path: '/chat/completions', operation: 'chat' },
@@ -114,19 +116,16 @@ function sendWhole({ config, unreadMs }: GatewayParts, reply: FastifyReply, answ
   const body = config.redactor.hideInBytes(answer.body ?? Buffer.alloc(0));
   // What does not fit into the buffers of the connection has to be read.
   if (body.length > bufferedBytes) raw.setTimeout(unreadMs);
-  const headers = [
-    ...Object.entries({ ...reply.getHeaders(), ...routeHeaders(answer.answeredBy, answer.decision) }).flat(),
-    costHeader,
-    costText(answer),
-    'x-tandem-attempts',
-    String(answer.attempts.length),
-    'content-type',
-    'application/json; charset=utf-8',
-    'content-length',
-    String(body.length),
-  ];
+  const headers = flatHeaders(reply.getHeaders(), routeHeaders(answer.answeredBy, answer.decision), {
+    [costHeader]: costText(answer),
+    'x-tandem-attempts': answer.attempts.length,
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': body.length,
+  });
   reply.hijack();
-  raw.writeHead(200, headers as string[]);
-  raw.end(body);
+  raw.writeHead(200, headers);
+  // A text leaves in one piece with the head, bytes in a second one. Latin 1 has a letter for every byte.
+  if (body.length > oneWriteBytes) raw.end(body);
+  else raw.end(body.toString('latin1'), 'latin1');
   return reply;
 }

@@ -15,6 +15,7 @@ const inputs: Record<string, Record<string, unknown>> = {
   launch_instance: launch,
   rate_response: { request_id: 'unknown', rating: 'up' },
   terminate_instance: { instances: ['sandbox-box'] },
+  renew_lease: { instance: 'sandbox-box', hours: 1 },
 };
 
 const auditOf = ({ app }: Guarded) => app.audit.last(1_000);
@@ -95,7 +96,7 @@ describe('a session', () => {
     const id = session['mcp-session-id'];
     expect((await gateway.ask('POST', `/messages?sessionId=${id}`, stolen, body)).status).toBe(404);
     expect((await gateway.ask('POST', '/mcp', { ...asJson, 'mcp-session-id': id ?? '' }, body)).status).toBe(401);
-    expect((await gateway.rpc(session, 'tools/list')).result.tools).toHaveLength(2);
+    expect((await gateway.rpc(session, 'tools/list')).result.tools).toHaveLength(3);
   });
 
   it('cannot be given an id by its client', async () => {
