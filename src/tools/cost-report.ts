@@ -222,7 +222,7 @@ export function render({
     '',
     `GPU time: ${gpu.minutes} min, ${usd(gpu.cost_usd)} (estimate from first active; at most ${usd(gpu.upper_bound_usd)}; Lambda's invoice is authoritative).`,
     ...machines,
-    `Budget: ${usd(left.daily.left_usd)} of ${usd(left.daily.limit_usd)} left today (resets ${left.daily.resets_at}), ${usd(left.monthly.left_usd)} of ${usd(left.monthly.limit_usd)} this month (resets ${left.monthly.resets_at}); ${usd(left.daily.reserved_usd)} reserved by calls under way, ${usd(left.daily.held_for_instances_usd)} held for the first hour of launches.`,
+    `Budget: ${usd(left.daily.left_usd)} of ${usd(left.daily.limit_usd)} left today (resets ${left.daily.resets_at}), ${usd(left.monthly.left_usd)} of ${usd(left.monthly.limit_usd)} this month (resets ${left.monthly.resets_at}); ${usd(left.daily.reserved_usd)} reserved by calls under way, ${usd(left.daily.held_for_instances_usd)} held until leases of instances end.`,
     ...(totals.shadow_attempts > 0
       ? [
           `Shadow comparisons: ${totals.shadow_attempts} attempts, ${known(totals.shadow_cost_usd, totals.shadow_unknown_cost_attempts)}. They are in the cost, and no requests.`,

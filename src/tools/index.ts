@@ -1,10 +1,12 @@
 import { AppError } from '../errors.ts';
 import { complete } from './complete.ts';
 import { costReport } from './cost-report.ts';
+import { fleetStatus } from './fleet-status.ts';
 import { launchInstance } from './launch-instance.ts';
 import { listGpuInstances } from './list-gpu-instances.ts';
 import { listGpuTypes } from './list-gpu-types.ts';
 import { rateResponse } from './rate-response.ts';
+import { renewLease } from './renew-lease.ts';
 import { routeExplain } from './route-explain.ts';
 import { terminateInstance } from './terminate-instance.ts';
 import type { Tool } from './tool.ts';
@@ -16,6 +18,8 @@ export const allTools: readonly Tool[] = [
   listGpuInstances,
   listGpuTypes,
   launchInstance,
+  renewLease,
+  fleetStatus,
   terminateInstance,
   costReport,
   rateResponse,

@@ -286,6 +286,6 @@ function describeIssue(issue: z.core.$ZodIssue, allowed: string): string {
 function instructions(notice: string | null): string {
   const usual =
     'Tandem runs prompts on the cheapest model backend that is good enough, rents Lambda Cloud GPUs, and accounts for all of it. ' +
-    'Use route_explain for estimates, complete to run a prompt, cost_report for spending. Launching and terminating need a yes from the person: show them the plan first. GPUs are billed until they are terminated.';
+    'Use route_explain for estimates, complete to run a prompt, cost_report for spending. Launching, renewing and terminating need a yes from the person: show them the plan first. GPUs are billed until they are terminated, at the latest when their lease ends; fleet_status says what is wanted and what is there.';
   return notice ? `${notice} ${usual}` : usual;
 }

@@ -13,6 +13,9 @@ function compact(value: unknown, io: 'input' | 'output'): unknown {
   const schema = value as Json;
   const kept = Object.entries(schema).filter(([key, inner]) => {
     if (key === '$schema') return false;
+    // That there is something at all: everybody means that, and who does not is told.
+    if ((key === 'minLength' || key === 'minItems') && inner === 1) return false;
+    if (key === 'exclusiveMinimum' && inner === 0) return false;
     // Safe-integer bounds that zod adds to every integer.
     if ((key === 'minimum' || key === 'maximum') && Math.abs(Number(inner)) === Number.MAX_SAFE_INTEGER) return false;
     // Results may grow: what a schema does not name is allowed, which is JSON Schema's default.

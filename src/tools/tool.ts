@@ -1,10 +1,14 @@
 import type { z } from 'zod';
 import type { Clock } from '../clock.ts';
 import type { Priority } from '../config/schema.ts';
+import type { DeploymentLauncher } from '../lambda/deployment-launch.ts';
 import type { Fleet } from '../lambda/fleet.ts';
+import type { FleetStatus } from '../lambda/fleet-status.ts';
 import type { Principal, Scope } from '../principal.ts';
 import type { Router } from '../router/router.ts';
 import type { Calendar } from '../usage/calendar.ts';
+import type { DeploymentBook } from '../usage/deployments.ts';
+import type { HuntBook } from '../usage/hunts.ts';
 import type { Ratings } from '../usage/ratings.ts';
 import type { Reports } from '../usage/report.ts';
 import type { Confirm } from './confirmation.ts';
@@ -22,6 +26,12 @@ export interface ToolContext {
   readonly principal: Principal;
   readonly router: Router;
   readonly fleet: Fleet;
+  readonly launcher: DeploymentLauncher;
+  readonly deployments: DeploymentBook;
+  readonly hunts: HuntBook;
+  /** How long a deployment may be without work. */
+  readonly idleMs: number;
+  fleetStatus(signal: AbortSignal): Promise<FleetStatus>;
   readonly reports: Reports;
   readonly ratings: Ratings;
   readonly calendar: Calendar;
@@ -30,6 +40,8 @@ export interface ToolContext {
   readonly defaultQuality: number | undefined;
   /** The model server that runs on a machine, by its name or address; null when none is configured. */
   endpointOf(instance: { name: string; ip: string | null }): string | null;
+  /** Whether a backend of the configuration, or of its schedule, is called so. */
+  isTakenName(name: string): boolean;
   /** Asks the person, or hands out a token and waits for the second call. */
   readonly confirm: Confirm;
   readonly signal: AbortSignal;

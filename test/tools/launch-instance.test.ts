@@ -1,6 +1,7 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { until } from '../lambda/cloud.ts';
 import { confirmed, countSent, instanceRows, launchLine, startAgain } from '../lambda/steps.ts';
+import { JumpClock } from '../support/clock.ts';
 import { type CallResult, startWorld, type World, type WorldOptions } from '../support/world.ts';
 
 const tool = 'launch_instance';
@@ -8,7 +9,10 @@ const a10 = { instance_type: 'gpu_1x_a10' };
 const confirmFirst = 'Nothing was launched yet.';
 
 function budgets(dailyUsd: number): WorldOptions {
-  return { yaml: () => `budgets: {dailyUsd: ${dailyUsd}, monthlyUsd: 1000}\n` };
+  return {
+    yaml: () => `budgets: {dailyUsd: ${dailyUsd}, monthlyUsd: 1000, timeZone: Etc/UTC}\n`,
+    clock: new JumpClock(undefined, 100),
+  };
 }
 
 /** The machines that were launched; not the one that the sandbox starts with. */
@@ -49,6 +53,9 @@ describe('launch_instance: the plan', () => {
         filesystems: [],
         price_usd_per_hour: 1.29,
         price_usd_per_day: 30.96,
+        lease_hours: 4,
+        lease_ends_at: expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d$/),
+        worst_case_usd: 5.16,
         budget_left_today_usd: 50,
         budget_left_month_usd: 1000,
         budget_lasts_hours: 38.8,
@@ -77,7 +84,9 @@ describe('launch_instance: the plan', () => {
     for (const fact of [
       'gpu_1x_a10',
       '$1.29 an hour',
-      '$30.96 a day',
+      'lease 4 h',
+      result.plan.lease_ends_at,
+      '$5.16 at most',
       '$50.00 today',
       '$1,000.00 this month',
       'filesystems models',
@@ -225,11 +234,22 @@ describe('launch_instance: the plan', () => {
     expect((await world.call(tool, { ...a10, name: 'sandbox-box' })).result.status).toBe('confirm_required');
   });
 
-  it('needs room in the budget for an hour', async () => {
+  it('needs room in the budget for the whole lease, and says which one would fit', async () => {
     const text = await expectNoPlan(await startWorld(budgets(1)), a10, 'budget_exhausted');
     expect(text).toContain(
-      'The daily budget has $1.00 left; one hour of gpu_1x_a10 costs $1.29. Nothing was launched.',
+      'The daily budget of $1.00 has $1.00 left; a lease of 4 h of gpu_1x_a10 may cost $5.16 of it. Nothing was done. A lease of 0.7 h would fit.',
     );
+  });
+
+  it('takes the lease that is asked for, and says what it costs', async () => {
+    const { result } = await (await startWorld(budgets(50))).call(tool, { ...a10, lease_hours: 1.5 });
+    expect(result.plan).toMatchObject({ lease_hours: 1.5, lease_ends_at: expect.stringMatching(/^2026-11-23 10:/) });
+    expect(result.plan.worst_case_usd).toBeCloseTo(1.935, 9);
+  });
+
+  it('grants no lease beyond the cap', async () => {
+    const text = await expectNoPlan(await startWorld(), { ...a10, lease_hours: 25 }, 'invalid_input');
+    expect(text).toContain('No lease is longer than 24 h; you asked for 25 h. Ask for less, or raise leases.capHours');
   });
 
   it('launches nothing on a budget of nothing', async () => {
@@ -252,6 +272,7 @@ describe('launch_instance: the plan', () => {
   it.each([
     { what: 'a name over 64 characters', input: { ...a10, name: 'x'.repeat(65) }, says: 'name: ' },
     { what: 'an empty type', input: { instance_type: '' }, says: 'instance_type: ' },
+    { what: 'a lease of no time', input: { ...a10, lease_hours: 0 }, says: 'lease_hours: ' },
     { what: 'a negative price limit', input: { ...a10, max_hourly_usd: -1 }, says: 'max_hourly_usd: ' },
     { what: 'an argument that does not exist', input: { ...a10, quantity: 2 }, says: 'unknown argument "quantity"' },
   ])('refuses $what', async ({ input, says }) => {
@@ -281,6 +302,7 @@ describe('launch_instance: the launch', () => {
         tags: [
           { key: 'managed-by', value: 'tandem' },
           { key: 'tandem-intent', value: row?.intent_id },
+          { key: 'tandem-lease-cap', value: new Date(row?.lease_cap_at_ms ?? 0).toISOString().replace('.000Z', 'Z') },
         ],
       }),
     ]);
@@ -303,14 +325,16 @@ describe('launch_instance: the launch', () => {
     expect(result).not.toHaveProperty('confirm_token');
   });
 
-  it('records the machine, and reserves an hour of the budget', async () => {
-    const world = await startWorld();
+  it('records the machine, and holds the budget of its lease', async () => {
+    const world = await startWorld(budgets(50));
     const { result } = await confirmed(world, tool, a10);
     expect(await instanceRows(world)).toMatchObject([
       { instance_id: result.instance_id, status: 'booting', price_cents_per_hour: 129, first_active_at_ms: null },
     ]);
     const next = await world.call(tool, a10);
-    expect(next.result.plan.budget_left_today_usd).toBeCloseTo(48.71, 6);
+    // What it boots is not billed, and given back.
+    expect(next.result.plan.budget_left_today_usd).toBeGreaterThanOrEqual(44.839);
+    expect(next.result.plan.budget_left_today_usd).toBeLessThan(46);
   });
 
   it('takes another image family when asked', async () => {
@@ -341,11 +365,12 @@ describe('launch_instance: the launch', () => {
 
   it('launches nothing when the budget was used up between plan and yes', async () => {
     const world = await startWorld(budgets(2));
-    const [first, second] = [await world.call(tool, a10), await world.call(tool, a10)];
-    await world.call(tool, { ...a10, confirm_token: first.result.confirm_token });
-    const { text } = await world.call(tool, { ...a10, confirm_token: second.result.confirm_token });
+    const anHour = { ...a10, lease_hours: 1 };
+    const [first, second] = [await world.call(tool, anHour), await world.call(tool, anHour)];
+    await world.call(tool, { ...anHour, confirm_token: first.result.confirm_token });
+    const { text } = await world.call(tool, { ...anHour, confirm_token: second.result.confirm_token });
     expect(text).toMatch(
-      /^budget_exhausted: The daily budget of \$2\.00 has \$0\.71 left; one hour of gpu_1x_a10 may cost up to \$1\.29/,
+      /^budget_exhausted: The daily budget of \$2\.00 has \$0\.71 left; a lease of 1 h of gpu_1x_a10 may cost \$1\.29/,
     );
     expect(launched(world)).toHaveLength(1);
     expect(countSent(world, launchLine)).toBe(1);
@@ -541,7 +566,7 @@ describe('launch_instance: the yes', () => {
     });
     const { result } = await world.call(tool, { ...a10, name: 'router-qwen' });
     expect(questions).toEqual([
-      'Launch gpu_1x_a10 (A10 (24 GB PCIe)) in us-east-1 as "router-qwen" for $1.29 an hour, until it is terminated? SSH key laptop, image lambda-stack-24-04. Budget left: $50.00 today, $1,000.00 this month.',
+      'Launch gpu_1x_a10 (A10 (24 GB PCIe)) in us-east-1 as "router-qwen" for $1.29 an hour and 4 h ($5.16 at most), then terminated? SSH key laptop, image lambda-stack-24-04. Budget left: $50.00 today, $1,000.00 this month.',
     ]);
     expect(result).toMatchObject({ status: 'launching', instance_id: launched(world)[0]?.id });
   });

@@ -149,6 +149,9 @@ describe('list_gpu_instances', () => {
       cost_upper_bound_usd: expect.any(Number),
       endpoint: null,
       managed: true,
+      lease_ends_at: expect.stringMatching(/^\d{4}-\d\d-\d\d \d\d:\d\d$/),
+      lease_left_seconds: expect.any(Number),
+      overdue: false,
     });
     const ours = listed.at(-1);
     expect(ours.cost_so_far_usd).toBeGreaterThan(0);
@@ -243,6 +246,7 @@ describe('list_gpu_instances', () => {
         `$${instance.price_usd_per_hour.toFixed(2)}/h`,
         usd(instance.cost_so_far_usd),
         usd(instance.cost_upper_bound_usd),
+        instance.lease_ends_at === null ? '–' : expect.stringMatching(/^in \d h \d\d min$/),
         instance.endpoint ?? '–',
         instance.managed ? 'yes' : 'no',
         instance.id,

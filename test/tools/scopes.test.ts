@@ -14,6 +14,8 @@ describe('what a principal may do', () => {
       list_gpu_instances: 'read',
       list_gpu_types: 'read',
       launch_instance: 'operate',
+      renew_lease: 'operate',
+      fleet_status: 'read',
       terminate_instance: 'operate',
       cost_report: 'read',
       rate_response: 'infer',
@@ -36,7 +38,7 @@ describe('what a principal may do', () => {
       prompts: [],
     });
     expect(await seenBy('read')).toEqual({
-      tools: ['list_gpu_instances', 'list_gpu_types', 'cost_report'],
+      tools: ['list_gpu_instances', 'list_gpu_types', 'fleet_status', 'cost_report'],
       resources: ['tandem://instances', 'tandem://report', 'tandem://sandbox'],
       prompts: ['what_did_we_spend'],
     });
@@ -49,6 +51,10 @@ describe('what a principal may do', () => {
     ['terminate_instance', { instances: ['sandbox-box'] }, 'operate'],
     ['list_gpu_instances', {}, 'read'],
     ['cost_report', {}, 'read'],
+    ['fleet_status', {}, 'read'],
+    ['renew_lease', { instance: 'sandbox-box', hours: 2 }, 'operate'],
+    ['launch_instance', { ...a10, serve: { model: 'openai/gpt-oss-20b' } }, 'operate'],
+    ['launch_instance', { wait_for_capacity: { types: ['gpu_1x_a10'], until: '2030-01-01T00:00:00Z' } }, 'operate'],
   ])('is not widened by calling %s by its name', async (tool, input, scope) => {
     const world = await startWorld();
     const { call } = await world.connectAs(holderOf('infer'));
