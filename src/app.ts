@@ -1,8 +1,14 @@
 import { join } from 'node:path';
+import { AllBackends, createFleet, reachSandbox } from './app-fleet.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { namesOf } from './config/fleet-schema.ts';
 import type { Config } from './config/index.ts';
+import { AppError } from './errors.ts';
 import { LambdaClient } from './lambda/client.ts';
-import { Fleet } from './lambda/fleet.ts';
+import type { Fleet } from './lambda/fleet.ts';
+import { requireAffordableFleet } from './lambda/fleet-budget.ts';
+import { readFleetStatus } from './lambda/fleet-status.ts';
+import type { Keeper } from './lambda/keeper.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { createLog, type Log } from './log.ts';
 import { usdToNano } from './money.ts';
@@ -31,6 +37,7 @@ import { Calibrations } from './usage/calibrations.ts';
 import { recordComparison } from './usage/comparisons.ts';
 import { openDatabase } from './usage/database.ts';
 import { InstanceLedger } from './usage/instances.ts';
+import type { KeeperCommand, KeeperLock } from './usage/keeper-lock.ts';
 import { Ledger } from './usage/ledger.ts';
 import { recentPredictions } from './usage/observations.ts';
 import { Ratings } from './usage/ratings.ts';
@@ -43,6 +50,14 @@ export interface AppOptions {
   clock?: Clock;
   /** The world it lives in, when that is not the real one. */
   sandbox?: Sandbox;
+  /** Where the log goes instead of to stderr. */
+  writeLog?: (line: string) => void;
+  /** What this process is, for those who look who keeps the fleet. */
+  command?: KeeperCommand;
+  /** For a process that may end at any time: it starts one that keeps the fleet, and stands by. */
+  callsWatchdog?: boolean;
+  /** False: the fleet is kept by somebody else, or pass by pass. */
+  keep?: boolean;
 }
 
 export interface SessionOptions {
@@ -55,8 +70,10 @@ export interface App {
   readonly log: Log;
   readonly backends: readonly OpenAiBackend[];
   readonly fleet: Fleet;
+  readonly keeper: Keeper;
   readonly tokens: TokenBook;
   readonly audit: AuditTrail;
+  readonly keeperLock: KeeperLock;
   /** A session for one client, with the tools that it and its principal may use; the owner's unless told otherwise. */
   createSession(options: SessionOptions & { principal?: Principal }): McpSession;
   /** The gateway and MCP over HTTP; not listening yet. */
@@ -66,9 +83,17 @@ export interface App {
   close(): Promise<void>;
 }
 
+/** Throws what a start with this configuration would refuse. */
+export function requireStartable(config: Config, clock: Clock = systemClock): void {
+  requireAffordableFleet(config, clock.nowMs());
+}
+
 /** Builds everything from a configuration: the only place where services are made. */
-export async function createApp(config: Config, { clock = systemClock, sandbox }: AppOptions = {}): Promise<App> {
-  const log = createLog(config.logLevel, config.redactor);
+export async function createApp(config: Config, options: AppOptions = {}): Promise<App> {
+  const { clock = systemClock, sandbox, command = 'stdio', callsWatchdog = false, keep = true, writeLog } = options;
+  requireStartable(config, clock);
+  const closing = new AbortController();
+  const log = createLog(config.logLevel, config.redactor, writeLog);
   const database = await openDatabase(join(config.home, 'tandem.db'));
   const calendar = new Calendar(config.budgets.timeZone);
   const budget = new Budget(config.budgets, calendar, clock);
@@ -79,13 +104,19 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   const agent = createAgent();
   const { baseUrl, apiKey } = config.lambda;
   const client = apiKey && new LambdaClient({ baseUrl, apiKey, pacer: new Pacer(clock), clock, dispatcher: agent });
-  const fleet = new Fleet({ client, instances, clock, log });
+  const services = createFleet({
+    ...{ config, client, database, budget, calendar, instances, agent, clock, log },
+    command: sandbox ? 'sandbox' : command,
+    callsWatchdog,
+    reach: sandbox ? reachSandbox(sandbox) : null,
+  });
+  const { fleet, keeper, deployed } = services;
   const backends = config.backends.map((backend) => new OpenAiBackend(backend, agent, log));
   const health = new HealthBook(clock);
   // As with tokens: people's time.
   const calibration = new CalibrationInUse(new Calibrations(database, systemClock), scorerId, systemClock, log);
   let observe: (report: AttemptReport) => void = () => undefined;
-  const source = { list: () => backends };
+  const source = new AllBackends(backends, deployed);
   const { share, budgetUsdPerDay } = config.routing.shadow;
   const shadow = new ShadowRunner({
     share,
@@ -126,7 +157,10 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     clock,
     scorer: scorerId,
     tierOf: (backendId, model) => {
-      const offers = backends.find(({ id }) => id === backendId)?.models();
+      const offers = source
+        .list()
+        .find(({ id }) => id === backendId)
+        ?.models();
       return offers?.find(({ id }) => id === model)?.tier ?? null;
     },
     hide: (text) => config.redactor.scrub(text),
@@ -137,10 +171,13 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
   const tokens = new TokenBook(database, systemClock, log);
 
   await ledger.recover(true);
-  fleet.watch();
+  await deployed.watch();
+  if (keep) keeper.run(closing.signal);
   await calibration.watch();
   for (const { id, unusable } of config.backends)
     if (unusable) log.warn({ backend: id }, `backend ${id} cannot be used: ${unusable}`);
+  if (config.fleet.length > 0 && !apiKey)
+    log.warn('no Lambda key is configured, so the schedule (fleet) launches nothing');
   log.info(
     {
       version,
@@ -168,6 +205,13 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         defaultPriority: config.routing.priority,
         defaultQuality: config.routing.quality,
         endpointOf: (instance) => endpointOf(config, instance),
+        isTakenName: (name) =>
+          config.backends.some(({ id }) => id === name) || config.fleet.flatMap(namesOf).includes(name),
+        launcher: services.launcher,
+        deployments: services.deployments,
+        hunts: services.hunts,
+        idleMs: config.deployments.idleMs,
+        fleetStatus: (signal) => readFleetStatus({ ...services, entries: config.fleet, clock }, signal),
       },
       confirmations,
       audit,
@@ -184,6 +228,8 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
     fleet,
     tokens,
     audit,
+    keeper,
+    keeperLock: services.lock,
     createSession,
     async createHttpServer({ host = '127.0.0.1', limits, ...session }) {
       // Loaded here: a server on stdio needs none of it, and should not start later for it.
@@ -192,7 +238,7 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
         config,
         readOnly: session.readOnly || config.readOnly,
         router,
-        backends: () => backends,
+        backends: () => source.list(),
         health,
         reports,
         instances,
@@ -208,6 +254,9 @@ export async function createApp(config: Config, { clock = systemClock, sandbox }
       return server;
     },
     async close() {
+      closing.abort(new AppError('cancelled', 'Tandem is closing.'));
+      await keeper.run(closing.signal);
+      deployed.close();
       await fleet.close();
       await shadow.close();
       await agent.destroy();

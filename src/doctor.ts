@@ -1,9 +1,12 @@
 import { join } from 'node:path';
 import { styleText } from 'node:util';
-import { createApp } from './app.ts';
+import { type App, createApp } from './app.ts';
+import { systemClock } from './clock.ts';
 import { type Config, type Environment, loadConfig } from './config/index.ts';
 import { presetIds } from './config/presets.ts';
 import { AppError } from './errors.ts';
+import { requireAffordableFleet } from './lambda/fleet-budget.ts';
+import { sshVersion } from './lambda/serving/ssh-session.ts';
 import { openDatabase } from './usage/database.ts';
 import { version } from './version.ts';
 
@@ -30,8 +33,10 @@ export async function runDoctor(print: (line: string) => void, env?: Environment
   if (!config) return 1;
   scrub = (text) => config.redactor.scrub(text);
   say('ok', config.file ? `Configuration: ${config.file}` : 'Configuration: environment only (no tandem.yaml)');
+  const fits = checkFleet(config, say);
   if (!(await checkDatabase(config, say))) return 1;
-  await checkServices(config, say);
+  // Nothing starts with a schedule that cannot be kept; the rest is worth checking all the same.
+  await checkServices(fits ? config : { ...config, fleet: [] }, say);
   print(problems === 0 ? 'All is well.' : `${problems} ${problems === 1 ? 'problem' : 'problems'} to mend.`);
   return problems === 0 ? 0 : 1;
 }
@@ -43,6 +48,18 @@ function attempt(load: () => Config, say: Say): Config | null {
     report(error, say, 'Configuration');
     return null;
   }
+}
+
+function checkFleet(config: Config, say: Say): boolean {
+  if (config.fleet.length === 0) return true;
+  try {
+    requireAffordableFleet(config, systemClock.nowMs());
+  } catch (error) {
+    report(error, say, 'Fleet');
+    return false;
+  }
+  say('ok', `Fleet: ${config.fleet.map(({ name }) => name).join(', ')}; fits into the budgets (tandem plan shows it)`);
+  return true;
 }
 
 async function checkDatabase(config: Config, say: Say): Promise<boolean> {
@@ -63,9 +80,11 @@ async function checkDatabase(config: Config, say: Say): Promise<boolean> {
 }
 
 async function checkServices(config: Config, say: Say): Promise<void> {
-  const app = await createApp({ ...config, logLevel: 'silent' });
+  // It looks, and launches or ends nothing.
+  const app = await createApp({ ...config, logLevel: 'silent' }, { keep: false });
   try {
     await checkLambda(config, app.fleet, say);
+    await checkKeeping(config, app, say);
     if (app.backends.length === 0) {
       // Someone may want GPUs only; without those either, there is nothing to work with.
       const verdict = app.fleet.isConfigured ? 'note' : 'problem';
@@ -135,6 +154,21 @@ async function checkLambda(
   } catch (error) {
     report(error, say, `Lambda Cloud (${config.lambda.baseUrl})`);
   }
+}
+
+/** What leases, schedules and deployments need besides a key. */
+async function checkKeeping(config: Config, { keeper, keeperLock, fleet }: App, say: Say): Promise<void> {
+  if (!fleet.isConfigured) return;
+  const version = await sshVersion();
+  if (version) say('ok', `SSH: ${version}`);
+  else say('note', 'SSH: there is no ssh here', 'Install the OpenSSH client: deployments are reached through it.');
+  if (!config.notices.webhookUrl)
+    say('note', 'Notices: no webhook', 'Set TANDEM_WEBHOOK_URL to be told of leases, budgets and boots that failed.');
+  const row = await keeperLock.state();
+  const isKept = await keeperLock.isKept();
+  if (isKept) say('ok', `Keeper: ${row?.owner} (tandem ${row?.command})`);
+  else if (await keeper.hasWork())
+    say('note', 'Keeper: nobody enforces leases and schedules now', 'Run `tandem watch`, `tandem serve` or a client.');
 }
 
 function report(error: unknown, say: Say, what: string, advice?: string): void {

@@ -7,14 +7,14 @@ export type Log = Logger;
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-/** JSON lines on stderr: stdout belongs to the MCP protocol. Written at once, so that a crash loses no line. */
-export function createLog(level: LogLevel, redactor: Redactor): Log {
-  const stderr = {
+/** JSON lines, on stderr unless told otherwise: stdout belongs to the MCP protocol. */
+export function createLog(level: LogLevel, redactor: Redactor, write: (line: string) => void = writeToStderr): Log {
+  const destination = {
     write(line: string) {
       try {
-        writeSync(2, redactor.scrub(line));
+        write(redactor.scrub(line));
       } catch {
-        // A client that closed our stderr must not bring the server down.
+        // A client that closed our stderr, or a full disk, must not bring the server down.
       }
     },
   };
@@ -24,5 +24,10 @@ export function createLog(level: LogLevel, redactor: Redactor): Log {
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { error: pino.stdSerializers.err },
   };
-  return pino(options, stderr);
+  return pino(options, destination);
+}
+
+/** At once, so that a crash loses no line. */
+function writeToStderr(line: string): void {
+  writeSync(2, line);
 }

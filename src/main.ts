@@ -18,13 +18,18 @@ const program = new Command('tandem')
   .helpCommand(true)
   .showHelpAfterError('`tandem --help` shows the commands and options.')
   .option('--sandbox', 'live in an embedded imitation of Lambda Cloud and of model providers; needs no key')
+  .addOption(
+    new Option('--scenario <name>', 'what the sandbox is like; weekday: a schedule, on a Monday morning')
+      .choices(['usual', 'weekday'] as const)
+      .implies({ sandbox: true }),
+  )
   .option('--read-only', 'offer only the tools that change nothing')
   .option('--tools <names>', 'offer only these tools (comma-separated)', (names) =>
     names.split(',').map((name) => name.trim()),
   )
-  .action(async (options: { sandbox?: boolean; readOnly?: boolean; tools?: string[] }) => {
+  .action(async (options: WorldOptions) => {
     const { start } = await import('./start.ts');
-    await start({ sandbox: options.sandbox === true, readOnly: options.readOnly === true, onlyTools: options.tools });
+    await start(startOptions(options));
   });
 
 program
@@ -33,14 +38,25 @@ program
   .option('--host <address>', 'address to listen on; anything but loopback needs tokens', '127.0.0.1')
   .option('--port <number>', 'port to listen on', parsePort, 8484)
   .action(async (own: { host: string; port: number }, command: Command) => {
-    const options = command.optsWithGlobals<{ sandbox?: boolean; readOnly?: boolean; tools?: string[] }>();
     const { startServer } = await import('./start.ts');
-    await startServer({
-      ...own,
-      sandbox: options.sandbox === true,
-      readOnly: options.readOnly === true,
-      onlyTools: options.tools,
-    });
+    await startServer({ ...own, ...startOptions(command.optsWithGlobals<WorldOptions>()) });
+  });
+
+program
+  .command('watch')
+  .description(
+    'keep the fleet: leases, deployments, hunts, schedules, notices; it starts by itself with the first lease',
+  )
+  .option('--linger <seconds>', 'leave after so long with nothing to keep', parseCount, 60)
+  .addOption(new Option('--detached').hideHelp())
+  .action(async ({ linger, detached }: { linger: number; detached?: true }, command: Command) => {
+    if (command.optsWithGlobals<{ sandbox?: boolean }>().sandbox) {
+      throw new AppError('invalid_input', 'tandem watch keeps the fleet of the real world; the sandbox keeps itself.', {
+        next: 'Run: tandem watch',
+      });
+    }
+    const { startWatch } = await import('./start.ts');
+    await startWatch({ lingerMs: linger * 1_000, detached: detached === true });
   });
 
 program
@@ -58,6 +74,27 @@ program
     const { runDoctor } = await import('./doctor.ts');
     process.exit(await runDoctor((line) => process.stdout.write(`${line}\n`)));
   });
+
+program
+  .command('reap')
+  .description('end machines of Tandem that have outlived their cap, by their tags alone: needs only the API key')
+  .option('--dry-run', 'only say which; exits with 1 when there are any')
+  .option('--all-managed', 'end every machine that bears the tag of Tandem, whatever its cap')
+  .action(async ({ dryRun = false, allManaged = false }: { dryRun?: boolean; allManaged?: boolean }) => {
+    const { runReap } = await import('./reap-command.ts');
+    process.exitCode = await runReap({ dryRun, allManaged }, output.print);
+  });
+
+interface WorldOptions {
+  sandbox?: boolean;
+  scenario?: 'usual' | 'weekday';
+  readOnly?: boolean;
+  tools?: string[];
+}
+
+function startOptions({ sandbox = false, scenario, readOnly = false, tools }: WorldOptions) {
+  return { sandbox, scenario, readOnly, onlyTools: tools };
+}
 
 function parsePort(text: string): number {
   const port = Number(text);
@@ -109,6 +146,15 @@ program
   .action(async ({ last }: { last: number }) => {
     const { printAudit } = await import('./audit-command.ts');
     await printAudit(last, output.print);
+  });
+
+program
+  .command('plan')
+  .description('show what the schedule (fleet in tandem.yaml) does this week and what it costs; changes nothing')
+  .option('--json', 'print JSON')
+  .action(async (options: { json?: boolean }) => {
+    const { printPlan } = await import('./plan-command.ts');
+    await printPlan(options, output.print);
   });
 
 program

@@ -1,5 +1,8 @@
-/** Shapes of keys that providers echo in their error texts, caught even when the key is not one of ours. */
-const keyShapes = /\b(?:sk-|secret_|hf_|gsk_|nvapi-|tdm_|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
+/**
+ * Shapes of keys that providers echo in their error texts, caught even when the key is not one of ours. `hf_token_env`
+ * is the name of an argument, which errors about it must be able to say.
+ */
+const keyShapes = /\b(?:sk-|secret_|hf_(?!token_env\b)|gsk_|nvapi-|tdm_|Bearer\s+)[A-Za-z0-9_\-.=]{8,}/g;
 
 /** Real keys are 20 characters and more. */
 const shortestKey = 12;

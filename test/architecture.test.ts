@@ -33,20 +33,48 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
   log: { may: ['redactor'] },
   config: { may: everywhere },
   usage: { may: everywhere },
+  webhook: { may: [...everywhere, 'usage'], types: ['config'] },
   router: { may: [...everywhere, 'config', 'usage'] },
   lambda: { may: [...everywhere, 'usage'], types: ['config'] },
   tools: { may: [...everywhere, 'config', 'router', 'lambda', 'usage'] },
   server: { may: [...everywhere, 'config', 'router', 'lambda', 'usage', 'tools'] },
   sandbox: { may: ['clock'] },
   demo: { may: ['money', 'version'] },
-  app: { may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'tools', 'server'], types: ['sandbox'] },
+  app: {
+    may: [...everywhere, 'app-fleet', 'config', 'usage', 'router', 'lambda', 'tools', 'server'],
+    types: ['sandbox'],
+  },
+  'app-fleet': {
+    may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'watchdog', 'webhook'],
+    types: ['sandbox'],
+  },
   stdio: { may: ['errors'], types: ['app'] },
   serve: { may: ['errors'], types: ['app'] },
-  start: { may: ['app', 'clock', 'config', 'errors', 'http', 'sandbox', 'serve', 'stdio', 'tools'] },
-  doctor: { may: ['app', 'config', 'errors', 'usage', 'version'] },
+  'log-file': { may: [] },
+  watch: { may: ['errors'], types: ['app'] },
+  watchdog: { may: ['log', 'log-file', 'usage'] },
+  start: {
+    may: [
+      'app',
+      'clock',
+      'config',
+      'errors',
+      'http',
+      'log-file',
+      'sandbox',
+      'serve',
+      'stdio',
+      'tools',
+      'watch',
+      'watchdog',
+    ],
+  },
+  doctor: { may: ['app', 'clock', 'config', 'errors', 'lambda', 'usage', 'version'] },
   'token-command': { may: ['clock', 'config', 'errors', 'log', 'money', 'principal', 'usage'] },
   'audit-command': { may: ['clock', 'config', 'tools', 'usage'] },
+  'reap-command': { may: ['clock', 'config', 'errors', 'lambda', 'log'] },
   'calibrate-command': { may: ['clock', 'config', 'errors', 'money', 'router', 'tools', 'usage'] },
+  'plan-command': { may: ['clock', 'config', 'errors', 'lambda', 'money', 'tools', 'usage'] },
   main: {
     may: [
       'errors',
@@ -57,7 +85,9 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
       'token-command',
       'audit-command',
       'calibrate-command',
+      'plan-command',
       'score-command',
+      'reap-command',
     ],
   },
   'score-command': { may: ['errors', 'router'] },
@@ -74,8 +104,20 @@ const only: { what: string; pattern: RegExp; in: string[] }[] = [
   { what: 'the environment', pattern: /process\.env/, in: ['config/index.ts'] },
   {
     what: 'building services',
-    pattern: /new (?:Ledger|Budget|Router|Fleet|LambdaClient|OpenAiBackend|Reports|InstanceLedger|McpSession)\(/,
+    pattern: /new (?:Ledger|Budget|Router|Reports|InstanceLedger|McpSession)\(/,
     in: ['app.ts'],
+  },
+  {
+    what: 'building what the fleet consists of',
+    pattern:
+      /new (?:Fleet|LeaseKeeper|Deployments|DeploymentLauncher|Hunts|Keeper|ScheduleKeeper|NoticeBook|Webhook)\(/,
+    in: ['app-fleet.ts'],
+  },
+  { what: 'building backends', pattern: /new OpenAiBackend\(/, in: ['app.ts', 'app-fleet.ts'] },
+  {
+    what: "Lambda's client, also in commands that need nothing else",
+    pattern: /new LambdaClient\(/,
+    in: ['app.ts', 'plan-command.ts', 'reap-command.ts'],
   },
   {
     what: 'tokens and the audit, also in commands that need nothing else',
@@ -102,6 +144,25 @@ describe('architecture', () => {
     expect([...new Set(unknown)]).toEqual([]);
   });
 
+  it('has its table in the documentation', () => {
+    const page = readFileSync(join(import.meta.dirname, '../docs/architecture.md'), 'utf8');
+    const [table = ''] = /\| room \| imports[^\n]*\n[^\n]*\n((?:\|[^\n]*\n)+)/.exec(page)?.slice(1) ?? [];
+    const documented = Object.fromEntries(
+      table.split('\n').flatMap((line) => {
+        const [, names = '', imports = ''] = line.split('|');
+        const types = namesIn(/of (`.*) only types/.exec(imports)?.[1] ?? '');
+        const small = imports.includes('the small files') ? everywhere : [];
+        const may = [...small, ...namesIn(imports).filter((name) => !types.includes(name))].sort();
+        return namesIn(names).map((name) => [name, { may, types: types.sort() }]);
+      }),
+    );
+    const ruled = Object.entries(rooms).map(([name, { may, types = [] }]) => [
+      name,
+      { may: may.toSorted(), types: types.toSorted() },
+    ]);
+    expect(documented).toEqual(Object.fromEntries(ruled));
+  });
+
   it('has imports that go one way only', () => {
     const wrong = files.flatMap(({ path, text }) =>
       importsOf(path, text)
@@ -126,6 +187,10 @@ describe('architecture', () => {
     expect(long).toEqual([]);
   });
 });
+
+function namesIn(text: string): string[] {
+  return [...text.matchAll(/`([\w-]+)`/g)].map(([, name = '']) => name);
+}
 
 function roomOf(path: string): string {
   const [first = ''] = path.split('/');

@@ -32,7 +32,7 @@ describe('the server on stdio', () => {
     const server = new ServerProcess([], environment);
     await server.initialize();
     const { result } = await server.request('tools/list');
-    expect(result.tools).toHaveLength(8);
+    expect(result.tools).toHaveLength(10);
     const answer = await server.call('complete', { prompt: 'What is the capital of France?' });
     expect(answer.structuredContent).toMatchObject({ backend: 'sandbox-serverless', finish_reason: 'stop' });
     const report = await server.call('cost_report');
@@ -111,7 +111,7 @@ describe('the server on stdio', () => {
     const { isError, content } = await server.call('complete', { prompt: 'word '.repeat(2_200_000) });
     expect(isError).toBe(true);
     expect(content[0].text).toMatch(/^context_too_long/);
-    expect((await server.request('tools/list')).result.tools).toHaveLength(8);
+    expect((await server.request('tools/list')).result.tools).toHaveLength(10);
   });
 
   it('notices that its ledger was deleted before it spends anything', async () => {
@@ -159,7 +159,7 @@ describe('the server on stdio', () => {
     expect(result.tools.map(({ name }: { name: string }) => name)).toEqual(['cost_report']);
     const flagged = new ServerProcess([], { ...environment, TANDEM_READ_ONLY: '1' });
     await flagged.initialize();
-    expect((await flagged.request('tools/list')).result.tools).toHaveLength(4);
+    expect((await flagged.request('tools/list')).result.tools).toHaveLength(5);
   });
 });
 
@@ -175,7 +175,7 @@ describe('the command line', () => {
     const { exitCode, stderr, stdout } = await run(['--tools', 'complete,fly']);
     expect(exitCode).toBe(1);
     expect(stderr).toBe(
-      'tandem: There is no tool "fly". Valid: complete, route_explain, list_gpu_instances, list_gpu_types, launch_instance, terminate_instance, cost_report, rate_response.\n',
+      'tandem: There is no tool "fly". Valid: complete, route_explain, list_gpu_instances, list_gpu_types, launch_instance, renew_lease, fleet_status, terminate_instance, cost_report, rate_response.\n',
     );
     expect(stdout).toBe('');
   });
