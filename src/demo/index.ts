@@ -2,18 +2,20 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { version } from '../version.ts';
-import { type Step, steps } from './steps.ts';
+import { leases } from './leases.ts';
+import { mainJob } from './main-job.ts';
+import type { Act, Result, Stage, Step } from './stage.ts';
 import { Transcript } from './transcript.ts';
+import { weekday } from './weekday.ts';
 
-/** What a step has at hand: the client's side of a chat, and nothing of the server's insides. */
-export interface Stage {
-  call(tool: string, input?: Record<string, unknown>): Promise<{ result: Record<string, unknown>; text: string }>;
-  /** The sandbox's control surface. */
-  control(path: string, body: unknown): Promise<void>;
-  say: Transcript;
-  /** What earlier steps leave for later ones. */
-  notes: Map<string, string>;
-}
+const acts: readonly Act[] = [
+  { args: ['--sandbox'], steps: mainJob },
+  {
+    title: 'A weekday in fast-forward: two GPUs from nine to six, as a schedule says (a minute takes a second)',
+    args: ['--sandbox', '--scenario', 'weekday'],
+    steps: [...weekday, ...leases],
+  },
+];
 
 /**
  * Starts the real server as a child on stdio, drives it with the MCP client as a chat would, and prints what happens.
@@ -25,9 +27,22 @@ export async function runDemo(): Promise<number> {
   transcript.title(
     `Tandem ${version}: the main job, against the embedded sandbox (no key, no network, nothing costs money)`,
   );
+  try {
+    for (const act of acts) await play(act, transcript);
+    const seconds = ((performance.now() - startedAt) / 1000).toFixed(1);
+    transcript.end(`Done in ${seconds} s. The servers have left; nothing is left running.`);
+    return 0;
+  } catch (error) {
+    transcript.failure(error instanceof Error ? error.message : String(error));
+    return 1;
+  }
+}
+
+async function play({ title, args, steps }: Act, transcript: Transcript): Promise<void> {
+  if (title !== undefined) transcript.act(title);
   const transport = new StdioClientTransport({
     command: process.execPath,
-    args: [fileURLToPath(new URL('../main.js', import.meta.url)), '--sandbox'],
+    args: [fileURLToPath(new URL('../main.js', import.meta.url)), ...args],
     env: { TANDEM_LOG_LEVEL: 'error' },
     stderr: 'inherit',
   });
@@ -42,19 +57,13 @@ export async function runDemo(): Promise<number> {
       await step.play(stage);
     }
     current = undefined;
-    const pid = transport.pid;
+    const { pid } = transport;
     await client.close();
     if (pid !== null && isAlive(pid)) throw new Error(`the server process ${pid} is still there`);
-    transcript.end(
-      `Done in ${((performance.now() - startedAt) / 1000).toFixed(1)} s. The server has left; nothing is left running.`,
-    );
-    return 0;
   } catch (error) {
-    transcript.failure(
-      `${current ? `This step did not happen: ${current.title}. ` : ''}${error instanceof Error ? error.message : error}`,
-    );
     await client.close().catch(() => undefined);
-    return 1;
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new Error(current ? `This step did not happen: ${current.title}. ${problem}` : problem, { cause: error });
   }
 }
 
@@ -64,25 +73,31 @@ async function setTheStage(client: Client, say: Transcript): Promise<Stage> {
   const { control_url: controlUrl } = JSON.parse(content && 'text' in content ? content.text : '{}') as {
     control_url: string;
   };
+  const run = async (tool: string, input: Result) => {
+    const answer = await client.callTool({ name: tool, arguments: input });
+    const [first] = answer.content as { type: string; text?: string }[];
+    const text = first?.text ?? '';
+    if (answer.isError) throw new Error(text);
+    return { result: answer.structuredContent as Result, text };
+  };
+  const send = async (path: string, init: RequestInit) => {
+    const response = await fetch(`${controlUrl}${path}`, init);
+    if (!response.ok) throw new Error(`the sandbox refused: ${await response.text()}`);
+    return (await response.json()) as Result;
+  };
   return {
     say,
     notes: new Map(),
-    async call(tool, input = {}) {
+    call(tool, input = {}) {
       say.call(tool, input);
-      const answer = await client.callTool({ name: tool, arguments: input });
-      const [first] = answer.content as { type: string; text?: string }[];
-      const text = first?.text ?? '';
-      if (answer.isError) throw new Error(text);
-      return { result: answer.structuredContent as Record<string, unknown>, text };
+      return run(tool, input);
     },
+    look: async (tool) => (await run(tool, {})).result,
     async control(path, body) {
-      const response = await fetch(`${controlUrl}${path}`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      });
-      if (!response.ok) throw new Error(`the sandbox refused: ${await response.text()}`);
+      const headers = { 'content-type': 'application/json' };
+      await send(path, { method: 'POST', headers, body: JSON.stringify(body) });
     },
+    read: (path) => send(path, {}),
   };
 }
 

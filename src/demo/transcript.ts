@@ -15,6 +15,10 @@ export class Transcript {
     this.#line(style('bold', text));
   }
 
+  act(title: string): void {
+    this.#line(`\n\n${style('bold', title)}`);
+  }
+
   step(title: string): void {
     this.#steps += 1;
     this.#line(`\n${style(['bold', 'cyan'], `${String(this.#steps).padStart(2)}. ${title}`)}`);

@@ -37,6 +37,18 @@ describe('tandem serve', () => {
     expect((await fetch(`${url}/v1/models`)).status).toBe(401);
   });
 
+  it('plans no deployment that could not be reached, where there is no ssh', async () => {
+    const { environment } = await sandboxAndEnvironment();
+    const { url } = await serve([], { ...environment, PATH: temporaryFolder() });
+    const client = new Client({ name: 'test', version: '1' });
+    await client.connect(new StreamableHTTPClientTransport(new URL(`${url}/mcp`)));
+    const order = { instance_type: 'gpu_1x_gh200', serve: { model: 'openai/gpt-oss-120b' } };
+    const { isError, content } = await client.callTool({ name: 'launch_instance', arguments: order });
+    expect(isError).toBe(true);
+    expect((content as { text: string }[])[0]?.text).toMatch(/^not_configured: The program ssh is not installed here/);
+    await client.close();
+  });
+
   it('serves the sandbox to this machine only', async () => {
     const refused = await run(['serve', '--sandbox', '--host', '0.0.0.0', '--port', '0']);
     expect(refused.exitCode).toBe(1);

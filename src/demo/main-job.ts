@@ -1,23 +1,12 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { formatUsd, usdToNano } from '../money.ts';
-import type { Stage } from './index.ts';
-
-export interface Step {
-  title: string;
-  /** Throws when what the step is about does not happen. */
-  play(stage: Stage): Promise<void>;
-}
+import { hardPrompt } from './prompts.ts';
+import { expect, type Stage, type Step, until } from './stage.ts';
 
 const simplePrompt = 'What is the capital of France?';
-const hardPrompt = `Two services deadlock in PostgreSQL: each updates two accounts in one transaction, in different order.
-Analyze the root cause step by step, prove that a total order on lock acquisition removes the cycle, compare it with
-retrying at SERIALIZABLE isolation, and implement the fix in TypeScript. Constraints:
-- transfers must stay atomic
-- at most 3 retries, with jitter
-- the proof must cover n accounts, not only 2`;
 const newGpu = 'gpu_1x_a10';
 
-export const steps: readonly Step[] = [
+/** From the price list to the returned GPUs. */
+export const mainJob: readonly Step[] = [
   {
     title: 'Which GPUs are there, and what do they cost?',
     async play({ call, say }) {
@@ -88,6 +77,7 @@ export const steps: readonly Step[] = [
     async play(stage) {
       const { say, notes } = stage;
       let shown = '';
+      let isSkipped = false;
       await until('the instance to become active', async () => {
         const instance = await find(stage, notes.get('instance'));
         const line = `${instance?.status}${instance?.ip ? ` at ${instance.ip}` : ', no address yet'}`;
@@ -96,6 +86,11 @@ export const steps: readonly Step[] = [
             `${line}; age ${instance?.age_seconds} s, cost so far ${formatUsd(usdToNano(Number(instance?.cost_so_far_usd)))}`,
           );
         shown = line;
+        if (!isSkipped) {
+          isSkipped = true;
+          say.remark('Fast-forward: two minutes and a half.');
+          await stage.control('/clock', { advanceMs: 150_000 });
+        }
         return instance?.status === 'active';
       });
     },
@@ -147,22 +142,7 @@ export const steps: readonly Step[] = [
   },
 ];
 
-const patienceMs = 40_000;
-const pollMs = 1_000;
-
-async function until(what: string, happened: () => Promise<boolean>): Promise<void> {
-  const endsAt = performance.now() + patienceMs;
-  while (!(await happened())) {
-    if (performance.now() > endsAt) throw new Error(`waited ${patienceMs / 1000} s for ${what}`);
-    await delay(pollMs);
-  }
-}
-
 async function find({ call }: Stage, id: string | undefined): Promise<Record<string, unknown> | undefined> {
   const { result } = await call('list_gpu_instances');
   return (result.instances as Record<string, unknown>[]).find((instance) => instance.id === id);
-}
-
-function expect(happened: boolean, what: string): void {
-  if (!happened) throw new Error(`expected ${what}`);
 }
