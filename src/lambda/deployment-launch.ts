@@ -46,8 +46,10 @@ export class DeploymentLauncher {
         async (queries, intentId) => book.open({ id, name, spec, intentId, nowMs: clock.nowMs() }, queries),
       );
     } catch (error) {
-      const row = (await book.live()).find((live) => live.id === id);
-      if (row) await book.move(row, 'ended', clock.nowMs(), { reason: 'no_capacity' });
+      // A keeper may take the row further meanwhile: what was refused to the caller must not be launched after all.
+      const find = async () => (await book.live()).find((live) => live.id === id);
+      for (let row = await find(); row; row = await find())
+        if (await book.move(row, 'ended', clock.nowMs(), { reason: 'no_capacity' })) break;
       // Should its machine turn up after all, it is one too many.
       await this.forget({ id }, null);
       throw error;

@@ -73,9 +73,10 @@ export class Hunts {
     const { book, instances, clock, tell } = this.#parts;
     const machine = (await instances.known()).find(({ intent_id: id }) => id === row.intent_id);
     if (machine?.launched_at_ms != null) {
-      if (!(await book.move(row, { state: 'launched', ended_at_ms: clock.nowMs(), problem: null }))) return;
       const what = `${machine.instance_type} in ${machine.region} as "${machine.name}"`;
+      // First, so that it is told also by whoever comes after a process that was killed here.
       await tell('capacity_found', `capacity_found:${row.id}:${row.intent_id}`, `Found and launched ${what}.`);
+      await book.move(row, { state: 'launched', ended_at_ms: clock.nowMs(), problem: null });
       return;
     }
     if (machine && machine.status !== 'not_launched') return;

@@ -72,7 +72,7 @@ export class Keeper {
     const { lock, standIn, clock, log } = this.#parts;
     while (!signal.aborted) {
       try {
-        if (!(await this.hasWork())) await this.#lookForOrphans(signal);
+        if (!(await this.hasWork())) await this.#rest(signal);
         else if (await this.#isMine()) await this.#beating(() => this.pass(signal));
       } catch (error) {
         if (!signal.aborted) log.warn({ error }, 'a pass over the fleet failed; the next one follows');
@@ -85,9 +85,14 @@ export class Keeper {
     if (standIn && (await this.hasWork().catch(() => true))) await standIn();
   }
 
-  /** With nothing to keep, as far as the ledger knows: machines of ours that it does not know are found by their tags. */
-  async #lookForOrphans(signal: AbortSignal): Promise<void> {
-    const { fleet, clock } = this.#parts;
+  /**
+   * With nothing to keep, as far as the ledger knows: gives its place back, so that nobody takes it for dead, and looks
+   * for machines of ours that the ledger does not know, by their tags.
+   */
+  async #rest(signal: AbortSignal): Promise<void> {
+    const { fleet, lock, command, clock } = this.#parts;
+    // `tandem watch` lingers, and gives it back itself.
+    if (command !== 'watch' && (await lock.isMine())) await lock.release();
     const nowMs = clock.nowMs();
     if (!fleet.isConfigured || Math.abs(nowMs - this.#listedAtMs) < emptyListMs) return;
     // Also when it fails: a key that does not work is not tried every few seconds.

@@ -112,14 +112,16 @@ export class HuntBook {
       throw new AppError('conflict', `The hunt ${id} is no longer looking for a machine.`);
   }
 
-  /** From the state in which it was read. False: somebody else was faster. */
-  move(row: Pick<HuntRow, 'id' | 'state'>, changes: Partial<HuntRow>): Promise<boolean> {
+  /** From the state, and the launch, in which it was read. False: somebody else was faster. */
+  move(row: Pick<HuntRow, 'id' | 'state' | 'intent_id'>, changes: Partial<HuntRow>): Promise<boolean> {
     return this.#database.write(async (queries) => {
       const [result] = await queries
         .updateTable('hunt')
         .set({ ...changes, ...(changes.ended_at_ms != null && { wish: withoutScript }) })
         .where('id', '=', row.id)
         .where('state', '=', row.state)
+        // It may be launching again by now: that launch is not the one that was read.
+        .where('intent_id', row.intent_id === null ? 'is' : '=', row.intent_id)
         .execute();
       return (result?.numUpdatedRows ?? 0n) > 0n;
     });

@@ -278,6 +278,22 @@ describe('a keeper that was killed', () => {
     expect(kept.ours()).toHaveLength(1);
   });
 
+  it('gives its place back when there is nothing left to keep, so that nobody takes it for dead', async () => {
+    const kept = await startKept();
+    const keeping = await kept.openApp({ keep: true });
+    await keeping.call('fleet_status');
+    const plan = await keeping.call('launch_instance', { instance_type: gpu, lease_hours: 0.5 });
+    await keeping.call('launch_instance', {
+      instance_type: gpu,
+      lease_hours: 0.5,
+      confirm_token: plan.result.confirm_token,
+    });
+    await kept.until(async () => (await kept.rows('keeper')).length === 1);
+    // It ends with its lease, and is gone.
+    await kept.until(async () => (await kept.rows('instance'))[0]?.gone_at_ms !== null, 60_000);
+    await kept.until(async () => (await kept.rows('keeper')).length === 0);
+  });
+
   it('leaves alone the way that another has opened since, when it wakes and ends', async () => {
     const kept = await startKept();
     await kept.deployReady();

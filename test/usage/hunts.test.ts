@@ -33,6 +33,17 @@ describe('a hunt in the ledger', () => {
     expect(await book.open({ ...hunt, id: 'hunt-2', ordinal: 2 })).toBe(true);
   });
 
+  it('is not moved by who has read a launch that another one has followed', async () => {
+    const { book, claim } = await openHunt();
+    await claim('first');
+    const [stale] = await book.live();
+    if (!stale) throw new Error('there is no hunt');
+    expect(await book.move(stale, { state: 'hunting', intent_id: null })).toBe(true);
+    await claim('second');
+    expect(await book.move(stale, { state: 'hunting', intent_id: null })).toBe(false);
+    expect(await book.live()).toMatchObject([{ state: 'launching', intent_id: 'second' }]);
+  });
+
   it('is moved only from the state in which it was read', async () => {
     const { book } = await openHunt();
     const [row] = await book.live();

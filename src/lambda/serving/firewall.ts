@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { AppError } from '../../errors.ts';
 import type { LambdaClient } from '../client.ts';
@@ -6,6 +7,8 @@ import { modelServerPort } from './spec.ts';
 
 /** Every port of a machine there is open, whatever its rules say. Source: the API's document, firewall rules. */
 const regionsWithoutRules = ['us-south-1'];
+/** Of a ruleset's name. */
+const longestName = 64;
 
 /** Throws `invalid_input` for what is no network, or the whole internet. */
 export function requireNetwork(network: string | null): string {
@@ -45,12 +48,20 @@ export async function openToNetwork(
     (ruleset) => ruleset.name === wanted && ruleset.region === region,
   );
   if (!known) return (await client.createFirewallRuleset({ name: wanted, region, rules }, signal)).id;
-  const isRight = known.rules.length === 1 && known.rules[0]?.sourceNetwork === network;
+  const [rule] = known.rules;
+  const isRight =
+    known.rules.length === 1 &&
+    rule?.protocol === 'tcp' &&
+    rule.sourceNetwork === network &&
+    rule.portRange?.every((port) => port === modelServerPort) === true;
   if (!isRight) await client.updateFirewallRuleset(known.id, rules, signal);
   return known.id;
 }
 
-/** Names have at most 64 characters, and a backend's at most 63. */
+/** At most 64 characters, as few as a backend's; one that is cut still is its own, and opens nobody else's machine. */
 function rulesetName(name: string): string {
-  return `tandem-${name}`.slice(0, 64);
+  const whole = `tandem-${name}`;
+  if (whole.length <= longestName) return whole;
+  const mark = createHash('sha256').update(name).digest('hex').slice(0, 12);
+  return `${whole.slice(0, longestName - mark.length - 1)}-${mark}`;
 }

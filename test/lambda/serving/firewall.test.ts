@@ -44,6 +44,25 @@ describe('the network of a direct endpoint', () => {
     expect(ruleset?.rules).toMatchObject([{ sourceNetwork: '198.51.100.0/24' }]);
   });
 
+  it('opens no other machine whose long name begins alike', async () => {
+    const { client } = await openCloud();
+    const long = 'a'.repeat(61);
+    const ids = [`${long}-1`, `${long}-2`].map((name) => openToNetwork(client, { ...home, name }, signal));
+    const [one, two] = await Promise.all(ids);
+    expect(one).not.toBe(two);
+    expect((await client.listFirewallRulesets(signal)).every(({ name }) => name.length <= 64)).toBe(true);
+  });
+
+  it('is made right where somebody has opened more', async () => {
+    const { client } = await openCloud();
+    const id = await openToNetwork(client, home, signal);
+    const all = { protocol: 'all', portRange: [1, 65_535] as [number, number], sourceNetwork: home.network };
+    await client.updateFirewallRuleset(id, [{ ...all, description: '' }], signal);
+    await openToNetwork(client, home, signal);
+    const [ruleset] = await client.listFirewallRulesets(signal);
+    expect(ruleset?.rules).toMatchObject([{ protocol: 'tcp', portRange: [8000, 8000] }]);
+  });
+
   it('is refused where no rule applies', async () => {
     const { client } = await openCloud();
     await expect(openToNetwork(client, { ...home, region: 'us-south-1' }, signal)).rejects.toMatchObject({
