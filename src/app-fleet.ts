@@ -9,7 +9,7 @@ import { Fleet } from './lambda/fleet.ts';
 import { Hunts } from './lambda/hunts.ts';
 import { Keeper } from './lambda/keeper.ts';
 import { LeaseKeeper } from './lambda/lease-keeper.ts';
-import { usualLeadMs } from './lambda/rates.ts';
+import { leadMsOf } from './lambda/rates.ts';
 import { ScheduleKeeper } from './lambda/schedule-keeper.ts';
 import { accessFiles, readApiKey } from './lambda/serving/access.ts';
 import { MachineReach, type Reach } from './lambda/serving/reach.ts';
@@ -107,7 +107,7 @@ export function createFleet(parts: {
   const keeper = new Keeper({
     command,
     lock,
-    standIn: parts.callsWatchdog ? callKeeper : null,
+    callKeeper: parts.callsWatchdog ? callKeeper : null,
     fleet,
     instances,
     leases: new LeaseKeeper({
@@ -131,9 +131,8 @@ export function createFleet(parts: {
     async readyInMs(row) {
       const machine = (await instances.known()).find(({ intent_id: id }) => id === row.intent_id);
       if (!machine) return null;
-      const times = await deploymentBook.bootTimesMs(machine.instance_type);
-      const wholeMs = times.length > 0 ? Math.max(...times) : usualLeadMs(machine.instance_type);
-      return Math.max(0, machine.requested_at_ms + wholeMs - clock.nowMs());
+      const { instance_type: type, requested_at_ms: requestedAtMs } = machine;
+      return Math.max(0, requestedAtMs + leadMsOf(type, await deploymentBook.bootTimesMs(type)) - clock.nowMs());
     },
     log,
   });

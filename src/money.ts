@@ -24,6 +24,11 @@ export function instanceCostNano(priceCentsPerHour: number, durationMs: number):
   return Math.round((billedMinutes(durationMs) * priceCentsPerHour * nanoPerCent) / 60);
 }
 
+/** What a whole hour costs. */
+export function hourlyNano(priceCentsPerHour: number): number {
+  return priceCentsPerHour * nanoPerCent;
+}
+
 export function billedMinutes(durationMs: number): number {
   return Math.ceil(Math.max(0, durationMs) / msPerMinute);
 }

@@ -7,12 +7,11 @@ import { checkFleetBudget, refuse } from './lambda/fleet-budget.ts';
 import { Pacer } from './lambda/pacer.ts';
 import { misfitsOf, type Prices, priceSnapshot, quoteFor } from './lambda/rates.ts';
 import { type Cost, type PlannedHour, planWeek, type QuotedEntry, type WeekPlan } from './lambda/week-plan.ts';
-import { formatUsd, instanceCostNano, nanoToUsd } from './money.ts';
+import { formatUsd, hourlyNano, nanoToUsd } from './money.ts';
 import { duration, table } from './tools/text.ts';
 
 type Print = (line: string) => void;
 
-const hourMs = 3_600_000;
 /** Nobody waits longer for a price list; the one that comes with Tandem will do. */
 const priceTimeoutMs = 10_000;
 
@@ -112,7 +111,7 @@ function describe(
       entry.name,
       String(entry.count),
       rate.type,
-      formatUsd(entry.count * instanceCostNano(rate.centsPerHour, hourMs)),
+      formatUsd(entry.count * hourlyNano(rate.centsPerHour)),
       formatUsd(costNanoUsd),
     ]),
   );
@@ -157,7 +156,7 @@ function notesOn(entries: readonly QuotedEntry[], { prices, asOf }: PriceList): 
   const perEntry = entries.flatMap(({ entry, quote }) => {
     const unknown = entry.types.filter((type) => !prices.has(type));
     const { maxCentsPerHour } = entry;
-    const cap = formatUsd(maxCentsPerHour === null ? null : instanceCostNano(maxCentsPerHour, hourMs));
+    const cap = formatUsd(maxCentsPerHour === null ? null : hourlyNano(maxCentsPerHour));
     const tooDear = entry.types.filter((type) => maxCentsPerHour !== null && (prices.get(type) ?? 0) > maxCentsPerHour);
     return [
       ...(quote.isTooDear
@@ -202,7 +201,7 @@ function toJson(plan: WeekPlan, { asOf }: PriceList, { budgets }: Config, proble
         name: entry.name,
         count: entry.count,
         instance_type: rate.type,
-        price_usd_per_hour: nanoToUsd(instanceCostNano(rate.centsPerHour, hourMs)),
+        price_usd_per_hour: nanoToUsd(hourlyNano(rate.centsPerHour)),
         from: iso(startMs),
         to: iso(endMs),
         cost_usd: nanoToUsd(costNanoUsd),

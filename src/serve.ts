@@ -1,6 +1,7 @@
 import { Console } from 'node:console';
 import type { App } from './app.ts';
 import { AppError } from './errors.ts';
+import { onProcessEnd } from './process-end.ts';
 
 export interface ServeOptions {
   host: string;
@@ -29,18 +30,7 @@ export async function serveHttp(app: App, options: ServeOptions): Promise<void> 
     }
     process.exit(exitCode);
   };
-  process.on('SIGTERM', () => stop('SIGTERM'));
-  process.on('SIGINT', () => stop('SIGINT'));
-  process.on('SIGHUP', () => stop('SIGHUP'));
-  process.on('uncaughtException', (error) => {
-    app.log.fatal({ error }, 'unexpected failure');
-    stop('a bug', 1);
-  });
-  process.on('unhandledRejection', (error) => {
-    // An abort that nobody waits for any more is no bug.
-    if (error instanceof AppError) app.log.debug({ error: error.message }, 'a promise nobody waited for');
-    else app.log.error({ error }, 'a promise failed that nobody waited for');
-  });
+  onProcessEnd(app.log, stop);
   try {
     const url = await server.listen(options.port);
     process.stderr.write(`Tandem listens on ${url}: OpenAI-compatible API at ${url}/v1, MCP at ${url}/mcp\n`);

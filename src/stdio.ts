@@ -1,6 +1,6 @@
 import { Console } from 'node:console';
 import type { App } from './app.ts';
-import { AppError } from './errors.ts';
+import { onProcessEnd } from './process-end.ts';
 
 /** Clients kill what does not leave by itself; leave before that, settled or not. */
 const longestStopMs = 1_800;
@@ -36,17 +36,6 @@ export async function serveStdio(app: App, options: StdioOptions): Promise<void>
   process.stdin.on('end', () => stop('stdin ended'));
   process.stdin.on('close', () => stop('stdin closed'));
   process.stdout.on('error', () => stop('stdout closed'));
-  process.on('SIGTERM', () => stop('SIGTERM'));
-  process.on('SIGINT', () => stop('SIGINT'));
-  process.on('SIGHUP', () => stop('SIGHUP'));
-  process.on('uncaughtException', (error) => {
-    app.log.fatal({ error }, 'unexpected failure');
-    stop('a bug', 1);
-  });
-  process.on('unhandledRejection', (error) => {
-    // An abort that nobody waits for any more is no bug.
-    if (error instanceof AppError) app.log.debug({ error: error.message }, 'a promise nobody waited for');
-    else app.log.error({ error }, 'a promise failed that nobody waited for');
-  });
+  onProcessEnd(app.log, stop);
   await session.connect();
 }

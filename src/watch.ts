@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from './app.ts';
 import { AppError } from './errors.ts';
+import { onProcessEnd } from './process-end.ts';
 
 /** How often it is looked whether there is anything to keep. */
 const lookEveryMs = 5_000;
@@ -50,16 +51,7 @@ export async function watch(app: App, options: WatchOptions): Promise<void> {
     say(`${who} keeps the fleet already; nothing to do here.`);
     return leave();
   }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop(signal));
-  process.on('uncaughtException', (error) => {
-    log.fatal({ error }, 'unexpected failure');
-    stop('a bug', 1);
-  });
-  process.on('unhandledRejection', (error) => {
-    // An abort that nobody waits for any more is no bug.
-    if (error instanceof AppError) log.debug({ error: error.message }, 'a promise nobody waited for');
-    else log.error({ error }, 'a promise failed that nobody waited for');
-  });
+  onProcessEnd(log, stop);
   log.info({ lingerMs }, 'keeping the fleet');
 
   const { signal } = stopping;

@@ -48,10 +48,11 @@ const rooms: Record<string, { may: string[]; types?: string[] }> = {
     may: [...everywhere, 'config', 'usage', 'router', 'lambda', 'watchdog', 'webhook'],
     types: ['sandbox'],
   },
-  stdio: { may: ['errors'], types: ['app'] },
-  serve: { may: ['errors'], types: ['app'] },
+  'process-end': { may: ['errors', 'log'] },
+  stdio: { may: ['process-end'], types: ['app'] },
+  serve: { may: ['errors', 'process-end'], types: ['app'] },
   'log-file': { may: [] },
-  watch: { may: ['errors'], types: ['app'] },
+  watch: { may: ['errors', 'process-end'], types: ['app'] },
   watchdog: { may: ['log', 'log-file', 'usage'] },
   start: {
     may: [

@@ -10,10 +10,11 @@ import { minutes, tooLate } from './deployment-limits.ts';
 import type { Fleet } from './fleet.ts';
 import type { FleetInstance } from './fleet-instance.ts';
 import { Looks } from './looks.ts';
+import type { ServerBase } from './serving/ask.ts';
 import { Connections } from './serving/connections.ts';
 import { readLoad } from './serving/load.ts';
 import { isHealthy, probe } from './serving/probe.ts';
-import type { Reach } from './serving/reach.ts';
+import type { Connection, Reach } from './serving/reach.ts';
 import { endStrays } from './strays.ts';
 import type { Tell } from './tell.ts';
 
@@ -138,7 +139,7 @@ export class Deployments {
   /** The machine boots, then the server starts. */
   async #start(sight: Sight, signal: AbortSignal): Promise<void> {
     const { row, machine, listed, nowMs } = sight;
-    const { book, dispatcher, rules, log } = this.#parts;
+    const { book, rules, log } = this.#parts;
     if (await this.#lost(sight)) return;
     const due = this.#dueReason(sight);
     if (due) return this.#leave(row, 'ending', due);
@@ -154,9 +155,7 @@ export class Deployments {
     const connection = listed?.ip ? this.#connect(row, machine, listed.ip) : null;
     if (!connection) return;
     const { alias } = specOf(row);
-    const apiKey = await this.#parts.apiKeyOf(row);
-    const base = { baseUrl: connection.baseUrl, alias, apiKey, dispatcher };
-    const { stage, problem } = await probe(base, signal);
+    const { stage, problem } = await probe({ ...(await this.#serverAt(connection, row)), alias }, signal);
     if (stage === 'ready') await this.#welcome(sight, connection.baseUrl);
     else log.debug({ deployment: row.name, stage, problem }, 'not ready yet');
   }
@@ -180,7 +179,7 @@ export class Deployments {
   /** It is a backend: watched for silence, for idleness, and for its end. */
   async #serve(sight: Sight, signal: AbortSignal): Promise<void> {
     const { row, machine, listed, nowMs } = sight;
-    const { book, dispatcher, tell } = this.#parts;
+    const { book, tell } = this.#parts;
     if (await this.#lost(sight)) return;
     const due = this.#dueReason(sight);
     if (due === 'lease') await this.#sayExpired(sight);
@@ -188,7 +187,7 @@ export class Deployments {
     const spec = specOf(row);
     const ip = listed?.ip;
     const connection = machine && ip ? this.#connect(row, machine, ip) : this.#connections.get(row.intent_id);
-    const base = connection && { baseUrl: connection.baseUrl, apiKey: await this.#parts.apiKeyOf(row), dispatcher };
+    const base = connection && (await this.#serverAt(connection, row));
     if (!base || !(await isHealthy(base, signal))) {
       const sinceMs = row.failing_since_ms ?? nowMs;
       if (row.failing_since_ms === null) await book.note(row, { failing_since_ms: nowMs });
@@ -216,10 +215,9 @@ export class Deployments {
   /** No new requests; what it is answering is finished, within limits. */
   async #drain(sight: Sight, signal: AbortSignal): Promise<void> {
     const { row, nowMs } = sight;
-    const { dispatcher, rules } = this.#parts;
+    const { rules } = this.#parts;
     const connection = this.#connections.get(row.intent_id);
-    const base = connection && { baseUrl: connection.baseUrl, apiKey: await this.#parts.apiKeyOf(row), dispatcher };
-    const load = base && (await readLoad(base, signal));
+    const load = connection && (await readLoad(await this.#serverAt(connection, row), signal));
     const isDone = load?.running === 0 && load.waiting === 0;
     if (isDone || nowMs - row.state_since_ms >= rules.drainMs) await this.#leave(row, 'ending', row.reason ?? 'asked');
   }
@@ -332,6 +330,11 @@ export class Deployments {
       ip,
       endpoint: specOf(row).endpoint,
     });
+  }
+
+  async #serverAt({ baseUrl }: Connection, row: DeploymentRow): Promise<ServerBase> {
+    const { apiKeyOf, dispatcher } = this.#parts;
+    return { baseUrl, apiKey: await apiKeyOf(row), dispatcher };
   }
 
   /** Connections end with this process; whoever keeps the fleet next opens its own. */

@@ -2,7 +2,7 @@ import { DateTime, IANAZone } from 'luxon';
 import type { Config } from '../config/index.ts';
 import type { FleetEntry } from '../config/schema.ts';
 import { AppError } from '../errors.ts';
-import { formatUsd, instanceCostNano } from '../money.ts';
+import { formatUsd, hourlyNano } from '../money.ts';
 import { type Prices, priceSnapshot, quoteFor } from './rates.ts';
 import { windowMarginMs } from './schedule.ts';
 import { dayAt, dayMs, firstAt } from './wall-clock.ts';
@@ -10,7 +10,6 @@ import { costBetween, type QuotedEntry, type Stay, staysWithin, sum } from './we
 
 type Budgets = Config['budgets'];
 
-const hourMs = 3_600_000;
 /** Months differ in their weekdays, and in some the clocks change: a plan must fit into all whole months of so long. */
 const checkedDays = 400;
 
@@ -122,7 +121,7 @@ function whatItCosts(costs: ReadonlyMap<FleetEntry, number>, entries: readonly Q
     .toSorted(([, one], [, other]) => other - one)
     .map(([entry, costNanoUsd]) => {
       const worst = entries.find((quoted) => quoted.entry === entry)?.quote.worst;
-      const rate = worst && `${worst.type} at ${formatUsd(instanceCostNano(worst.centsPerHour, hourMs))} per hour`;
+      const rate = worst && `${worst.type} at ${formatUsd(hourlyNano(worst.centsPerHour))} per hour`;
       return { name: entry.name, cost: `${formatUsd(costNanoUsd)} for ${entry.count} x ${rate}` };
     });
   const [only, ...more] = parts;

@@ -13,7 +13,7 @@ import { type FleetInstance, isOpen, join, rowOf, unconfirmedInstance } from './
 import { type LeaseRules, tagsOf } from './lease.ts';
 import { type Findings, reconcile } from './reconcile.ts';
 import { planRenewal, type RenewalPlan, renew } from './renewal.ts';
-import type { Instance, InstanceType, Tag } from './schema.ts';
+import type { Instance, InstanceType } from './schema.ts';
 import { type Tell, tellOnce } from './tell.ts';
 import { type EndStatus, terminateSurely } from './terminate.ts';
 
@@ -36,7 +36,6 @@ export interface LaunchPlan {
   /** What it is to serve; null: nothing that Tandem knows of. */
   deploymentId: string | null;
   firewallRulesetIds?: readonly string[];
-  extraTags: readonly Tag[];
 }
 
 export interface LaunchOptions {
@@ -141,7 +140,7 @@ export class Fleet {
     const { client } = this;
     const { capAtMs } = await this.#parts.instances.openIntent({ intentId, ...plan }, also);
     await this.#parts.callKeeper?.();
-    const tags = [...tagsOf({ intentId, deploymentId: plan.deploymentId, capAtMs }), ...plan.extraTags];
+    const tags = tagsOf({ intentId, deploymentId: plan.deploymentId, capAtMs });
     const outcome = this.#send(client, intentId, { ...plan, tags });
     this.#launches.add(outcome);
     outcome
@@ -189,9 +188,7 @@ export class Fleet {
         return null;
       });
       const ours = listed?.find((instance) => instance.id !== null && instance.intentId === intentId);
-      if (ours) {
-        return { status: 'launching', instanceId: ours.id, adopted: true };
-      }
+      if (ours) return { status: 'launching', instanceId: ours.id, adopted: true };
       if (listed && (await this.#isGivenUp(intentId))) {
         throw new AppError(
           'upstream_unavailable',

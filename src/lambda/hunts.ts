@@ -1,9 +1,9 @@
 import type { Clock } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { formatUsd, instanceCostNano } from '../money.ts';
+import { formatUsd, hourlyNano } from '../money.ts';
 import type { Queries } from '../usage/database.ts';
-import { type DeploymentBook, specOf } from '../usage/deployments.ts';
+import { type DeploymentBook, type DeploymentRow, specOf } from '../usage/deployments.ts';
 import { type HuntBook, type HuntRow, type HuntWish, wishOf } from '../usage/hunts.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
 import type { DeploymentLauncher } from './deployment-launch.ts';
@@ -84,8 +84,8 @@ export class Hunts {
   }
 
   async #giveUp(row: HuntRow): Promise<void> {
-    const { book, deployments, tell, clock } = this.#parts;
-    const deployment = (await deployments.live()).find(({ id }) => id === row.deployment_id);
+    const { book, tell, clock } = this.#parts;
+    const deployment = await this.#deploymentOf(row);
     if (!(await book.move(row, { state: 'gave_up', ended_at_ms: clock.nowMs() }))) return;
     const { types } = wishOf(row);
     const why = row.problem ? ` Last: ${row.problem}` : '';
@@ -110,10 +110,9 @@ export class Hunts {
   }
 
   /** After a failure: unless somebody else has taken it further, or the fate of its launch is open. */
-  async #again({ id }: HuntRow, { code, text: problem }: AppError): Promise<void> {
+  async #again(read: HuntRow, { code, text: problem }: AppError): Promise<void> {
     const { book, instances } = this.#parts;
-    const [rows, machines] = await Promise.all([book.live(), instances.known()]);
-    const row = rows.find((live) => live.id === id);
+    const [row, machines] = await Promise.all([this.#find(read), instances.known()]);
     const machine = machines.find(({ intent_id: intentId }) => intentId === row?.intent_id);
     if (!row || (row.state === 'launching' && machine?.status !== 'not_launched')) return;
     const waitMs = code === 'capacity_unavailable' ? pollMs : refusedRetryMs;
@@ -122,8 +121,8 @@ export class Hunts {
 
   /** Machines mount only filesystems of their own region, so nothing is looked for elsewhere. */
   async #nearFilesystems(row: HuntRow, wish: HuntWish, signal: AbortSignal): Promise<HuntWish> {
-    const { deployments, fleet } = this.#parts;
-    const deployment = (await deployments.live()).find(({ id }) => id === row.deployment_id);
+    const { fleet } = this.#parts;
+    const deployment = await this.#deploymentOf(row);
     const names = deployment ? filesystemsOf(specOf(deployment)) : wish.filesystems;
     if (names.length === 0) return wish;
     const known = await fleet.client.listFilesystems(signal);
@@ -137,8 +136,8 @@ export class Hunts {
   }
 
   async #launch(row: HuntRow, wish: HuntWish, { type, region }: Find, signal: AbortSignal): Promise<void> {
-    const { book, deployments, launcher, fleet } = this.#parts;
-    const deployment = (await deployments.live()).find(({ id }) => id === row.deployment_id);
+    const { book, launcher, fleet } = this.#parts;
+    const deployment = await this.#deploymentOf(row);
     // Its last launch was refused, and it is about to wait again.
     if (deployment?.state === 'booting') return;
     if (row.deployment_id !== null && deployment?.state !== 'waiting') {
@@ -176,8 +175,18 @@ export class Hunts {
       const also = (queries: Queries) => book.claim(row, intentId, queries);
       await fleet.launch(plan, launchWaitMs, signal, { intentId, also });
     }
-    const now = (await book.live()).find(({ id }) => id === row.id);
+    const now = await this.#find(row);
     if (now?.state === 'launching') await this.#follow(now);
+  }
+
+  /** As it is now, unless it has ended. */
+  async #find({ id }: HuntRow): Promise<HuntRow | undefined> {
+    return (await this.#parts.book.live()).find((row) => row.id === id);
+  }
+
+  /** Undefined for a machine of its own, and where the deployment has ended. */
+  async #deploymentOf({ deployment_id: id }: HuntRow): Promise<DeploymentRow | undefined> {
+    return (await this.#parts.deployments.live()).find((row) => row.id === id);
   }
 
   /** A window says when it ends; what is left of it is the lease. */
@@ -211,7 +220,7 @@ function findCapacity(wish: HuntWish, types: readonly InstanceType[]): Find | st
     }
     if (wish.maxPriceCentsPerHour !== null && type.priceCentsPerHour > wish.maxPriceCentsPerHour) {
       problems.push(
-        `${name} costs ${hourly(type.priceCentsPerHour)} an hour, above the limit of ${hourly(wish.maxPriceCentsPerHour)}`,
+        `${name} costs ${formatUsd(hourlyNano(type.priceCentsPerHour))} an hour, above the limit of ${formatUsd(hourlyNano(wish.maxPriceCentsPerHour))}`,
       );
       continue;
     }
@@ -221,8 +230,4 @@ function findCapacity(wish: HuntWish, types: readonly InstanceType[]): Find | st
     problems.push(`${name} has no capacity${regions ? ` in ${regions.join(', ')}` : ''}`);
   }
   return `${problems.join('; ')}.`;
-}
-
-function hourly(centsPerHour: number): string {
-  return formatUsd(instanceCostNano(centsPerHour, hourMs));
 }

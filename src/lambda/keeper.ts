@@ -28,7 +28,7 @@ export interface KeeperParts {
    * For a process that may end at any time: calls for one that keeps, and keeps itself only when none has come.
    * Null: it keeps whenever nobody else does.
    */
-  standIn: (() => Promise<void>) | null;
+  callKeeper: (() => Promise<void>) | null;
   fleet: Fleet;
   instances: InstanceLedger;
   leases: LeaseKeeper;
@@ -69,7 +69,7 @@ export class Keeper {
   }
 
   async #loop(signal: AbortSignal): Promise<void> {
-    const { lock, standIn, clock, log } = this.#parts;
+    const { lock, callKeeper, clock, log } = this.#parts;
     while (!signal.aborted) {
       try {
         if (!(await this.hasWork())) await this.#rest(signal);
@@ -82,7 +82,7 @@ export class Keeper {
     await this.#parts.deployments.close();
     await lock.release().catch(() => undefined);
     // What it leaves behind somebody has to keep.
-    if (standIn && (await this.hasWork().catch(() => true))) await standIn();
+    if (callKeeper && (await this.hasWork().catch(() => true))) await callKeeper();
   }
 
   /**
@@ -102,15 +102,15 @@ export class Keeper {
 
   /** Whether this process keeps now. */
   async #isMine(): Promise<boolean> {
-    const { lock, command, standIn, clock, log } = this.#parts;
+    const { lock, command, callKeeper, clock, log } = this.#parts;
     const nowMs = clock.nowMs();
-    if (standIn && !(await lock.isMine())) {
+    if (callKeeper && !(await lock.isMine())) {
       if (await lock.isKept()) {
         this.#keptAtMs = nowMs;
         return false;
       }
       if (this.#keptAtMs === Number.NEGATIVE_INFINITY) this.#keptAtMs = nowMs;
-      await standIn();
+      await callKeeper();
       if (Math.abs(nowMs - this.#keptAtMs) < standByMs) return false;
     }
     return lock.take(command).catch(async (error: unknown) => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { AppError } from '../errors.ts';
-import { formatUsd, instanceCostNano, usdToNano } from '../money.ts';
+import { formatUsd, hourlyNano, usdToNano } from '../money.ts';
 import type { Fleet, LaunchPlan } from './fleet.ts';
 import { leaseAsked } from './lease.ts';
 import type { InstanceType } from './schema.ts';
@@ -10,7 +10,6 @@ import { isEnding } from './terminate.ts';
 const defaultImageFamily = 'lambda-stack-24-04';
 const longestUserDataBytes = 1_000_000;
 const highestLimitUsd = 10_000;
-const hourMs = 3_600_000;
 
 /** What a person or agent asks for. */
 export interface LaunchWish {
@@ -61,7 +60,6 @@ export async function planLaunch(fleet: Fleet, wish: LaunchWish, signal: AbortSi
     userData: wish.userData,
     ...lease,
     deploymentId: null,
-    extraTags: [],
   };
 }
 
@@ -149,7 +147,7 @@ function requireType(types: InstanceType[], wish: LaunchWish): InstanceType {
       next: `Valid: ${names.join(', ')}.`,
     });
   }
-  const hourlyNanoUsd = instanceCostNano(type.priceCentsPerHour, hourMs);
+  const hourlyNanoUsd = hourlyNano(type.priceCentsPerHour);
   if (wish.maxHourlyUsd !== undefined && hourlyNanoUsd > usdToNano(wish.maxHourlyUsd)) {
     throw new AppError(
       'price_above_limit',
@@ -179,14 +177,14 @@ function requireRegion(types: InstanceType[], type: InstanceType, wanted: string
 function alternatives(types: InstanceType[], type: InstanceType, limitNanoUsd: number): string {
   const others = types
     .filter((other) => other.name !== type.name && other.gpus > 0 && other.regionsWithCapacity.length > 0)
-    .filter((other) => instanceCostNano(other.priceCentsPerHour, hourMs) <= limitNanoUsd)
+    .filter((other) => hourlyNano(other.priceCentsPerHour) <= limitNanoUsd)
     .toSorted(
       (one, other) =>
         Math.abs(one.priceCentsPerHour - type.priceCentsPerHour) -
         Math.abs(other.priceCentsPerHour - type.priceCentsPerHour),
     )
     .slice(0, 4)
-    .map((other) => `${other.name} (${formatUsd(instanceCostNano(other.priceCentsPerHour, hourMs))}/h)`);
+    .map((other) => `${other.name} (${formatUsd(hourlyNano(other.priceCentsPerHour))}/h)`);
   if (others.length > 0) return `With capacity now: ${others.join(', ')}.`;
   return `No other type ${limitNanoUsd < Number.POSITIVE_INFINITY ? 'within the limit ' : ''}has capacity now; try again later.`;
 }

@@ -73,6 +73,11 @@ export function usualLeadMs(type: string): number {
   return type.startsWith('gpu_8x_') ? usualLead.eight : usualLead.fewer;
 }
 
+/** The same, as long as the slowest of the last boots took. */
+export function leadMsOf(type: string, bootTimesMs: readonly number[]): number {
+  return bootTimesMs.length > 0 ? Math.max(...bootTimesMs) : usualLeadMs(type);
+}
+
 /** Null when the price of a type is not known and the entry names no limit: it can cost anything. */
 export function quoteFor(
   entry: FleetEntry,

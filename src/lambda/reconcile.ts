@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.ts';
 import type { Log } from '../log.ts';
-import { formatUsd, instanceCostNano } from '../money.ts';
+import { formatUsd, hourlyNano } from '../money.ts';
 import type { InstanceRow } from '../usage/instance-cost.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
 import { isAdopted, type Orphan } from '../usage/leases.ts';
@@ -13,7 +13,6 @@ import { isEnding } from './terminate.ts';
 
 /** Until a launch whose answer was lost counts as not made. Reports speak of up to three minutes. */
 const adoptWithinMs = 5 * 60_000;
-const hourMs = 3_600_000;
 /** Real time. An account's log may have very many pages; the machine is taken in without it, too. */
 const auditPatienceMs = 15_000;
 
@@ -84,7 +83,7 @@ export async function reconcile(
     await parts.tell(
       'price_changed',
       `price_changed:${id}:${priceCentsPerHour}`,
-      `"${name}" (${id}) is billed at ${hourly(priceCentsPerHour)} an hour; ${hourly(plannedCentsPerHour)} was planned. What it costs is counted at the new price.`,
+      `"${name}" (${id}) is billed at ${formatUsd(hourlyNano(priceCentsPerHour))} an hour; ${formatUsd(hourlyNano(plannedCentsPerHour))} was planned. What it costs is counted at the new price.`,
     );
   }
   return { rows, findings };
@@ -183,8 +182,4 @@ function firstEventMs(events: readonly AuditEvent[], id: string): number | null 
 
 function nameOf(instance: Instance): string {
   return oneLine(instance.name ?? instance.hostname ?? instance.id);
-}
-
-function hourly(centsPerHour: number): string {
-  return formatUsd(instanceCostNano(centsPerHour, hourMs));
 }

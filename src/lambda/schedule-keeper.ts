@@ -4,7 +4,7 @@ import type { Log } from '../log.ts';
 import type { DeploymentBook, DeploymentRow } from '../usage/deployments.ts';
 import type { InstanceLedger } from '../usage/instances.ts';
 import { newDeploymentId, specOfEntry } from './deployment-spec.ts';
-import { usualLeadMs } from './rates.ts';
+import { leadMsOf } from './rates.ts';
 import { placeOf, slotsWanted, windowMarginMs, windowsBetween } from './schedule.ts';
 
 export interface ScheduleParts {
@@ -78,10 +78,7 @@ export class ScheduleKeeper {
   /** How long before a window its machines are asked for: as long as the slowest of the last boots took. */
   async leadMs(entry: Pick<FleetEntry, 'types'>): Promise<number> {
     const learned = await Promise.all(
-      entry.types.map(async (type) => {
-        const times = await this.#parts.book.bootTimesMs(type);
-        return times.length > 0 ? Math.max(...times) : usualLeadMs(type);
-      }),
+      entry.types.map(async (type) => leadMsOf(type, await this.#parts.book.bootTimesMs(type))),
     );
     return Math.max(...learned);
   }

@@ -3,7 +3,7 @@ import { newDeploymentId } from '../lambda/deployment-spec.ts';
 import type { LaunchPlan, LaunchResult } from '../lambda/fleet.ts';
 import { type LaunchWish, planLaunch } from '../lambda/plan.ts';
 import type { InstanceType } from '../lambda/schema.ts';
-import { instanceCostNano, nanoToUsd } from '../money.ts';
+import { hourlyNano, instanceCostNano, nanoToUsd } from '../money.ts';
 import type { DeploymentSpec } from '../usage/deployments.ts';
 import { backendName, describeServing, requireFit, type ServeInput, serveSpec } from './launch-serve.ts';
 import { usd } from './text.ts';
@@ -77,7 +77,7 @@ export function question(plan: PlannedMachine): string {
 }
 
 export function present(plan: PlannedMachine, { calendar, clock }: ToolContext) {
-  const hourly = nanoToUsd(instanceCostNano(plan.priceCentsPerHour, hourMs));
+  const hourly = nanoToUsd(hourlyNano(plan.priceCentsPerHour));
   const leftNanoUsd = Math.min(plan.budgetLeftTodayNanoUsd, plan.budgetLeftMonthNanoUsd);
   return {
     instance_type: plan.instanceType,

@@ -1,13 +1,11 @@
 import { z } from 'zod';
 import type { FleetInstance } from '../lambda/fleet-instance.ts';
 import { isEnding } from '../lambda/terminate.ts';
-import { instanceCostNano, nanoToUsd } from '../money.ts';
+import { hourlyNano, nanoToUsd } from '../money.ts';
 import { specOf } from '../usage/deployments.ts';
 import { type HuntRow, wishOf } from '../usage/hunts.ts';
 import { duration, table, usd } from './text.ts';
 import { defineTool, type ToolContext } from './tool.ts';
-
-const hourMs = 3_600_000;
 
 export const listGpuInstances = defineTool({
   name: 'list_gpu_instances',
@@ -90,7 +88,7 @@ export function presentInstance(instance: FleetInstance, context: ToolContext) {
     status: instance.status,
     ip: instance.ip,
     age_seconds: instance.ageMs === null ? null : Math.round(instance.ageMs / 1000),
-    price_usd_per_hour: nanoToUsd(instanceCostNano(instance.priceCentsPerHour, hourMs)),
+    price_usd_per_hour: nanoToUsd(hourlyNano(instance.priceCentsPerHour)),
     cost_so_far_usd: nanoToUsd(instance.cost?.costNanoUsd ?? null),
     cost_upper_bound_usd: nanoToUsd(instance.cost?.upperNanoUsd ?? null),
     endpoint: context.endpointOf(instance),

@@ -1,9 +1,7 @@
 import { z } from 'zod';
-import { instanceCostNano, nanoToUsd, usdToNano } from '../money.ts';
+import { hourlyNano, nanoToUsd, usdToNano } from '../money.ts';
 import { table, usd } from './text.ts';
 import { defineTool } from './tool.ts';
-
-const hourMs = 3_600_000;
 
 export const listGpuTypes = defineTool({
   name: 'list_gpu_types',
@@ -23,15 +21,14 @@ export const listGpuTypes = defineTool({
       .filter((type) => !input.available_only || type.regionsWithCapacity.length > 0)
       .filter(
         (type) =>
-          input.max_hourly_usd === undefined ||
-          instanceCostNano(type.priceCentsPerHour, hourMs) <= usdToNano(input.max_hourly_usd),
+          input.max_hourly_usd === undefined || hourlyNano(type.priceCentsPerHour) <= usdToNano(input.max_hourly_usd),
       )
       .filter((type) => (input.min_gpu_memory_gb ?? 0) <= (type.gpuMemoryGb ?? 0) * type.gpus)
       .toSorted((one, other) => one.priceCentsPerHour - other.priceCentsPerHour);
     return {
       types: types.map((type) => ({
         instance_type: type.name,
-        price_usd_per_hour: nanoToUsd(instanceCostNano(type.priceCentsPerHour, hourMs)),
+        price_usd_per_hour: nanoToUsd(hourlyNano(type.priceCentsPerHour)),
         gpu: type.gpuDescription,
         gpus: type.gpus,
         gpu_memory_gb: type.gpuMemoryGb === null ? null : type.gpuMemoryGb * type.gpus,

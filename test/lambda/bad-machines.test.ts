@@ -113,12 +113,7 @@ describe('a launch of a deployment', () => {
 
   it('whose answer nobody waited for any more, and that no machine came of, is made again', async () => {
     const kept = await startKept();
-    kept.faults({ nextResponses: [{ match: launchLine, dropConnection: true, delayMs: 2 * minuteMs }] });
-    const launching = kept.deploy().catch(() => undefined);
-    while (kept.launchesSent() === 0) await new Promise((resolve) => setImmediate(resolve));
-    await kept.close();
-    await launching;
-    const next = await kept.openApp();
+    const next = await kept.reopenWhileLaunching();
     await kept.passUntil(kept.stateIs('ready'), 30 * minuteMs, [next]);
     expect(await kept.deployment()).toMatchObject({ machines: 1 });
     expect(kept.ours()).toHaveLength(1);

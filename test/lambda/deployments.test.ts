@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { instanceCost } from '../../src/usage/instance-cost.ts';
-import { type Kept, launchLine, minuteMs, model, startKept } from './kept.ts';
+import { type Kept, minuteMs, model, startKept } from './kept.ts';
 
 const idleServe = { model, idle_minutes: 10 };
 
@@ -105,12 +105,7 @@ describe('a deployment that a person decides about', () => {
 
   it('ends by its name while nobody knows what became of its launch, and none is made again', async () => {
     const kept = await startKept();
-    kept.faults({ nextResponses: [{ match: launchLine, dropConnection: true, delayMs: 2 * minuteMs }] });
-    const launching = kept.deploy().catch(() => undefined);
-    while (kept.launchesSent() === 0) await new Promise((resolve) => setImmediate(resolve));
-    await kept.close();
-    await launching;
-    const next = await kept.openApp();
+    const next = await kept.reopenWhileLaunching();
     const plan = await next.call('terminate_instance', { instances: ['analysts'] });
     const { result } = await next.call('terminate_instance', {
       instances: ['analysts'],

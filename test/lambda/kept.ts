@@ -119,6 +119,15 @@ export async function startKept({ yaml = '', start = '2026-11-23T09:00:00Z' }: K
       await Promise.all(of.map((one, index) => delay(2 * index).then(() => one.pass())));
       requireOneEach(alive());
     },
+    /** The next start of the program, after one that ended while Lambda had not answered to its launch, and never will. */
+    async reopenWhileLaunching(): Promise<KeptApp> {
+      lambda.applyFaults({ nextResponses: [{ match: launchLine, dropConnection: true, delayMs: 2 * minuteMs }] });
+      const launching = kept.deploy().catch(() => undefined);
+      while (kept.launchesSent() === 0) await new Promise((resolve) => setImmediate(resolve));
+      await first.close();
+      await launching;
+      return openApp();
+    },
     /** Lets the clock run, with a pass every five seconds. */
     async elapse(ms: number, of: Pick<KeptApp, 'pass'>[] = [first], everyMs = passMs) {
       for (const untilMs = clock.nowMs() + ms; clock.nowMs() < untilMs; ) {

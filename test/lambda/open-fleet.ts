@@ -29,7 +29,6 @@ export const plan: LaunchPlan = {
   leaseMs: hourMs,
   capMs: 24 * hourMs,
   deploymentId: null,
-  extraTags: [],
 };
 const usualLeases: LeaseRules = { defaultMs: 4 * hourMs, capMs: 24 * hourMs, orphans: 'adopt' };
 export const launchLine = 'POST /instance-operations/launch';

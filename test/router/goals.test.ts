@@ -3,18 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { neededRequests, type PastRequest, reachQuality, scoreAtShare } from '../../src/router/goals.ts';
 import { route, type Sized } from '../../src/router/route.ts';
 import type { BackendSnapshot, Snapshot } from '../../src/router/types.ts';
-import { priceFromUsd } from '../../src/usage/prices.ts';
-import { backendOf, modelOf, snapshotOf } from '../support/decisions.ts';
-
-function serverless(id: string, tier: 'small' | 'medium' | 'large', inputUsdPerMTok: number): BackendSnapshot {
-  const price = priceFromUsd({ inputUsdPerMTok, outputUsdPerMTok: 4 * inputUsdPerMTok }, 'config', null);
-  return backendOf(id, [modelOf('m', { tier, price })]);
-}
-
-const ladder = snapshotOf(
-  [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
-  { budgetLeftNanoUsd: 1e12 },
-);
+import { ladder, serverlessOf } from '../support/decisions.ts';
 
 const anyRequest: fc.Arbitrary<PastRequest> = fc
   .record({
@@ -100,7 +89,7 @@ describe('a wish for quality', () => {
 });
 
 describe('a share of serverless answers', () => {
-  const box: BackendSnapshot = { ...serverless('box', 'large', 1), kind: 'dedicated' };
+  const box: BackendSnapshot = { ...serverlessOf('box', 'large', 1), kind: 'dedicated' };
   const world = { ...ladder, backends: [...ladder.backends, box] };
   const kindOf = (score: number, dedicatedFromScore: number | undefined, rest: Partial<Sized['request']> = {}) =>
     route(

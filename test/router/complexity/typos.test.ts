@@ -1,23 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { atScore, scoreByModel } from '../../../src/router/complexity/scorer.ts';
 import { route } from '../../../src/router/route.ts';
-import type { BackendSnapshot, Complexity } from '../../../src/router/types.ts';
-import { priceFromUsd } from '../../../src/usage/prices.ts';
-import { backendOf, modelOf, snapshotOf } from '../../support/decisions.ts';
+import type { Complexity } from '../../../src/router/types.ts';
+import { ladder } from '../../support/decisions.ts';
 import { variedPrompts } from '../../support/prompts.ts';
 
 /** A typo moves a score by less than this. */
 const near = 0.2;
-
-function serverless(id: string, tier: 'small' | 'medium' | 'large', inputUsdPerMTok: number): BackendSnapshot {
-  const price = priceFromUsd({ inputUsdPerMTok, outputUsdPerMTok: 4 * inputUsdPerMTok }, 'config', null);
-  return backendOf(id, [modelOf('m', { tier, price })]);
-}
-
-const ladder = snapshotOf(
-  [serverless('cheap', 'small', 0.05), serverless('middle', 'medium', 0.4), serverless('best', 'large', 5)],
-  { budgetLeftNanoUsd: 1e12 },
-);
 
 const score = (prompt: string) => scoreByModel([{ role: 'user', content: prompt }]);
 
