@@ -339,9 +339,7 @@ describe('terminate_instance: the end', () => {
     world.sandbox.lambda.applyFaults({ terminate: { ignoreTimes: 99 } });
     const ending = world.call(tool, { instances: ['one', 'two'], confirm_token: result.confirm_token });
     await until(() => countSent(world, terminateLine) === 1);
-    world.sandbox.lambda.applyFaults({ terminate: { ignoreTimes: 0 } });
-    await world.app.fleet.client.terminate([one], new AbortController().signal);
-    world.sandbox.lambda.applyFaults({ terminate: { ignoreTimes: 99 } });
+    world.sandbox.lambda.terminateByOther(one);
     expect((await ending).result).toMatchObject({
       status: 'still_running',
       instances: [
