@@ -1,4 +1,5 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { acceleratedClock } from '../../src/clock.ts';
 import { until } from '../lambda/cloud.ts';
 import { confirmed, countSent, instanceRows, launchLine, startAgain } from '../lambda/steps.ts';
 import { JumpClock } from '../support/clock.ts';
@@ -419,7 +420,8 @@ describe('launch_instance: an answer that gets lost', () => {
   });
 
   it('is taken up by the next start when the program ends before the answer', async () => {
-    const world = await startWorld();
+    // So slow that no list shows the machine before the program has ended.
+    const world = await startWorld({ clock: acceleratedClock(20) });
     world.sandbox.lambda.applyFaults({ nextResponses: [{ match: launchLine, afterCommit: true, delayMs: 3_600_000 }] });
     const abandoned = confirmed(world, tool, a10).catch((error: unknown) => error);
     await until(() => launched(world).length === 1);

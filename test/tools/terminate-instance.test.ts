@@ -3,9 +3,16 @@ import { describe, expect, it } from 'vitest';
 import { acceleratedClock } from '../../src/clock.ts';
 import { until } from '../lambda/cloud.ts';
 import { confirmed, countSent, instanceRows, terminateLine } from '../lambda/steps.ts';
-import { type CallResult, startWorld, type World } from '../support/world.ts';
+import { type CallResult, startWorld as start, type World, type WorldOptions } from '../support/world.ts';
 
 const tool = 'terminate_instance';
+
+/** Machines take ten minutes to end, so that a slow computer, too, sees them end. */
+async function startWorld(options?: WorldOptions): Promise<World> {
+  const world = await start(options);
+  world.sandbox.lambda.applyFaults({ terminate: { durationMs: 600_000 } });
+  return world;
+}
 
 /** A machine launched by Tandem, active by now. Pacing of launches is not what these tests are about. */
 async function launchActive(world: World, name: string): Promise<string> {
@@ -400,6 +407,7 @@ describe('terminate_instance: the end', () => {
     // Slow enough for the seconds between a change and the next look at it to stay seconds.
     const world = await startWorld({ clock: acceleratedClock(120) });
     const { lambda } = world.sandbox;
+    lambda.applyFaults({ terminate: { durationMs: 40_000 } });
     const id = await launchActive(world, 'box');
     await world.clock.sleep(2 * 60_000);
     await confirmed(world, tool, { instances: ['box'] });
