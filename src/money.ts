@@ -33,12 +33,13 @@ export function billedMinutes(durationMs: number): number {
   return Math.ceil(Math.max(0, durationMs) / msPerMinute);
 }
 
+const wholeCents = new Intl.NumberFormat('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const threeDigits = new Intl.NumberFormat('en-US', { maximumSignificantDigits: 3 });
+
 /** `$12.30` from ten cents up, three significant digits below (`$0.0512`), `unknown` for null. */
 export function formatUsd(nanoUsd: number | null): string {
   if (nanoUsd === null) return 'unknown';
   const usd = nanoUsd / nanoPerUsd;
   if (usd === 0) return '$0.00';
-  if (Math.abs(usd) >= 0.1)
-    return `$${usd.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
-  return `$${usd.toLocaleString('en-US', { maximumSignificantDigits: 3 })}`;
+  return `$${(Math.abs(usd) >= 0.1 ? wholeCents : threeDigits).format(usd)}`;
 }

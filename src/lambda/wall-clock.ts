@@ -32,7 +32,25 @@ export function lastBefore(zone: IANAZone, wallMs: number): number {
 }
 
 /** What clocks are ahead of UTC around a local time, and when that changes, if it does. In milliseconds. */
-function offsetsAround(zone: IANAZone, wallMs: number): { before: number; after: number; changeMs: number } {
+interface Offsets {
+  before: number;
+  after: number;
+  changeMs: number;
+}
+
+const mostKnown = 5_000;
+/** Schedules ask about the same few times again and again, and each answer takes several dates to be written out. */
+const known = new Map<string, Offsets>();
+
+function offsetsAround(zone: IANAZone, wallMs: number): Offsets {
+  const key = `${zone.name} ${wallMs}`;
+  const offsets = known.get(key) ?? readOffsets(zone, wallMs);
+  if (known.size >= mostKnown) known.clear();
+  known.set(key, offsets);
+  return offsets;
+}
+
+function readOffsets(zone: IANAZone, wallMs: number): Offsets {
   const offsetAt = (ms: number) => zone.offset(ms) * minuteMs;
   // No place is further ahead of UTC than 14 hours, or further behind than 12.
   let low = wallMs - 15 * hourMs;
