@@ -246,7 +246,9 @@ export class Fleet {
     const ids = targets.flatMap(({ id }) => id ?? []);
     await this.#record(instances.terminateRequested(ids, reason));
     const list = (within: AbortSignal) => this.list(within);
-    const statuses = await terminateSurely({ client, list, clock, log }, ids, signal).catch(async (error: unknown) => {
+    const onAskAgain = (again: readonly string[]) => this.#record(instances.terminateAskedAgain(again));
+    const parts = { client, list, onAskAgain, clock, log };
+    const statuses = await terminateSurely(parts, ids, signal).catch(async (error: unknown) => {
       if (isRefusal(error)) await this.#record(instances.terminateFailed(ids));
       throw error;
     });

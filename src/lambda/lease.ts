@@ -69,6 +69,12 @@ export function leaseOfOrphan(tags: readonly Tag[], rules: LeaseRules, nowMs: nu
   return { expiresAtMs: Math.min(capAtMs, rules.orphans === 'terminate' ? nowMs : wantedMs), capAtMs };
 }
 
+/** When Tandem launched a machine, by the cap in its tags, if `leases.capHours` was then what it is now; else null. */
+export function launchedAt(tags: readonly Tag[], { capMs }: LeaseRules, nowMs: number): number | null {
+  const launchedAtMs = (capOf(tags) ?? Number.NaN) - capMs;
+  return launchedAtMs <= nowMs && launchedAtMs >= nowMs - longestCapMs ? launchedAtMs : null;
+}
+
 /** When the lease's last fifth begins: time to say that it ends. */
 export function warnAtMs(startMs: number, endMs: number): number {
   return startMs + 0.8 * (endMs - startMs);

@@ -6,7 +6,7 @@ import type { InstanceLedger } from '../usage/instances.ts';
 import { isAdopted, type Orphan } from '../usage/leases.ts';
 import type { LambdaClient } from './client.ts';
 import { isOpen, oneLine, rowOf } from './fleet-instance.ts';
-import { intentIdOf, inUtc, isOurs, type LeaseRules, type LeaseTerms, leaseOfOrphan } from './lease.ts';
+import { intentIdOf, inUtc, isOurs, type LeaseRules, type LeaseTerms, launchedAt, leaseOfOrphan } from './lease.ts';
 import type { AuditEvent, Instance } from './schema.ts';
 import type { Tell } from './tell.ts';
 import { isEnding } from './terminate.ts';
@@ -130,22 +130,25 @@ async function adoptOrphan(parts: ReconcileParts, instance: Instance, readEvents
 
 /** A running machine as the ledger can take it in. */
 export async function orphanOf(
-  { clock }: Pick<ReconcileParts, 'clock'>,
+  { clock, leases }: Pick<ReconcileParts, 'clock' | 'leases'>,
   instance: Instance,
   lease: LeaseTerms,
   readEvents: ReadEvents,
 ): Promise<Orphan> {
-  const startedAtMs = instance.firstHealthyAtMs ?? firstEventMs(await readEvents(), instance.id) ?? clock.nowMs();
+  const { id, tags, firstHealthyAtMs } = instance;
+  const nowMs = clock.nowMs();
+  const seenAtMs = firstHealthyAtMs ?? firstEventMs(await readEvents(), id);
+  const startedAtMs = seenAtMs ?? launchedAt(tags, leases, nowMs) ?? nowMs;
   return {
     // The same in every process that finds it, so that one of them takes it in.
-    intentId: intentIdOf(instance.tags) ?? `adopted-${instance.id}`,
-    instanceId: instance.id,
+    intentId: intentIdOf(tags) ?? `adopted-${id}`,
+    instanceId: id,
     name: nameOf(instance),
     instanceType: instance.type.name,
     region: instance.region,
     status: instance.status,
     priceCentsPerHour: instance.type.priceCentsPerHour,
-    startedAtMs: Math.min(startedAtMs, clock.nowMs()),
+    startedAtMs: Math.min(startedAtMs, nowMs),
     isActive: instance.status !== 'booting',
     lease,
   };

@@ -21,6 +21,8 @@ export interface TerminateParts {
   client: LambdaClient;
   /** The account's machines as the cloud lists them. */
   list(signal: AbortSignal): Promise<readonly { id: string | null; status: string }[]>;
+  /** Told before they are asked for once more. */
+  onAskAgain?(ids: readonly string[]): Promise<void>;
   clock: Clock;
   log: Log;
 }
@@ -39,6 +41,7 @@ export async function terminateSurely(
   const statuses = new Map<string, EndStatus>();
   for (let tried = 1; tried <= tries && waiting.length > 0; tried += 1) {
     let answered: string[] = [];
+    if (tried > 1) await parts.onAskAgain?.(waiting);
     try {
       answered = (await client.terminate(waiting, signal)).filter(({ status }) => isEnding(status)).map(({ id }) => id);
       const missing = waiting.filter((id) => !answered.includes(id));

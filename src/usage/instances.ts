@@ -74,24 +74,39 @@ export class InstanceLedger {
     });
   }
 
-  /** Nobody knows whether it ends: the minutes go on until it is seen to, and then it is known why. */
+  /** Those that were not seen to end have run until now. */
+  async terminateAskedAgain(instanceIds: readonly string[]): Promise<void> {
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set({ terminate_requested_at_ms: this.#clock.nowMs() })
+        .where('instance_id', 'in', instanceIds)
+        .where('terminate_requested_at_ms', 'is not', null)
+        .where('status', '!=', 'terminating')
+        .execute();
+    });
+  }
+
+  /** Nobody knows whether it ends: unless it was seen to, the minutes go on until it is, and then it is known why. */
   async terminateUnanswered(instanceId: string): Promise<void> {
     await this.#database.write(async (queries) => {
       await queries
         .updateTable('instance')
         .set({ terminate_requested_at_ms: null })
         .where('instance_id', '=', instanceId)
+        .where('status', '!=', 'terminating')
         .execute();
     });
   }
 
-  /** The termination failed or was refused: the minutes go on. */
+  /** The termination failed or was refused: the minutes of what was not seen to end go on. */
   async terminateFailed(instanceIds: string[]): Promise<void> {
     await this.#database.write(async (queries) => {
       await queries
         .updateTable('instance')
         .set({ terminate_requested_at_ms: null, end_reason: null })
         .where('instance_id', 'in', instanceIds)
+        .where('status', '!=', 'terminating')
         .execute();
     });
   }

@@ -236,8 +236,16 @@ export class LeaseBook {
     return this.#database.write(async (queries) => {
       const { numUpdatedRows } = await queries
         .updateTable('instance')
-        // Asked again, it has run until now.
-        .set({ terminate_requested_at_ms: nowMs, end_reason: reason })
+        // Asked again, it has run until now, unless it was seen to end.
+        .set((row) => ({
+          terminate_requested_at_ms: row
+            .case()
+            .when('status', '=', 'terminating')
+            .then(row.fn.coalesce('terminate_requested_at_ms', row.val(nowMs)))
+            .else(nowMs)
+            .end(),
+          end_reason: reason,
+        }))
         .where('intent_id', '=', intentId)
         .where('lease_expires_at_ms', '=', expiresAtMs)
         .where('gone_at_ms', 'is', null)

@@ -3,9 +3,12 @@ import { describe, expect, it, vi } from 'vitest';
 import { type Action, lives } from './life/actions.ts';
 import { Life } from './life/life.ts';
 
-/** `FLEET_RUNS=1000 FLEET_SEED=7 vitest run test/lambda/invariants.test.ts` for a long look. */
+/**
+ * The same lives in every run, so that a red one says something of what was changed last. To look for others:
+ * `FLEET_RUNS=1000 FLEET_SEED=$RANDOM vitest run test/lambda/invariants.test.ts`.
+ */
 const runs = Number(process.env.FLEET_RUNS ?? 20);
-const seed = Number(process.env.FLEET_SEED ?? Math.floor(Math.random() * 2 ** 31));
+const seed = Number(process.env.FLEET_SEED ?? 2025);
 const endOnFailure = process.env.FLEET_SHRINK === 'no';
 
 async function live({ scheduled, actions }: { scheduled: boolean; actions: readonly Action[] }): Promise<void> {
@@ -87,6 +90,27 @@ const rare: { scheduled: boolean; actions: Action[] }[] = [
       { do: 'hunt', serves: false, hours: 2 },
       { do: 'secondKeeper', on: true },
       { do: 'go', minutes: 10 },
+    ],
+  },
+  {
+    // A machine is seen to end, and then nobody can look for longer than that takes.
+    scheduled: false,
+    actions: [
+      { do: 'launch', leaseHours: 0.5 },
+      { do: 'go', minutes: 30.4 },
+      { do: 'apiDown', minutes: 60 },
+      { do: 'go', minutes: 90 },
+    ],
+  },
+  {
+    // The ledger is lost while the API, and with it the log of the account, cannot be read to the end.
+    scheduled: false,
+    actions: [
+      { do: 'serve', leaseHours: 2 },
+      { do: 'go', minutes: 10 },
+      { do: 'downAfter', what: 'launch', minutes: 7 },
+      { do: 'hunt', serves: true, hours: 0.2 },
+      { do: 'loseState', minutes: 2 },
     ],
   },
   {

@@ -5,6 +5,7 @@ import { type FleetOptions, hourMs, openFleet } from './open-fleet.ts';
 
 const ours = { key: 'managed-by', value: 'tandem' };
 const lives = new AbortController().signal;
+const capMs = 24 * hourMs;
 
 function capTag(ms: number) {
   return { key: 'tandem-lease-cap', value: new Date(ms).toISOString() };
@@ -15,7 +16,7 @@ async function openOrphaned({
   orphans = 'adopt',
   ...options
 }: FleetOptions & { orphans?: 'adopt' | 'terminate' } = {}) {
-  const fleet = await openFleet({ leases: { defaultMs: 4 * hourMs, capMs: 24 * hourMs, orphans }, ...options });
+  const fleet = await openFleet({ leases: { defaultMs: 4 * hourMs, capMs, orphans }, ...options });
   const { clock, addInstance } = fleet;
   return {
     ...fleet,
@@ -82,6 +83,27 @@ describe('a machine that is billed but not recorded', () => {
     expect(sent().filter((line) => line === 'GET /audit-events')).toHaveLength(1);
     const started = instances().map(({ launchedAtMs }) => launchedAtMs);
     expect((await rows()).map((row) => row.requested_at_ms).sort()).toEqual(started.sort());
+  });
+
+  it('is counted from its launch by the cap in its tags, where the log cannot be read', async () => {
+    const { orphan, list, rows, applyFaults, clock } = await openOrphaned();
+    applyFaults({ nextResponses: [{ match: 'GET /audit-events', status: 403, code: 'global/forbidden', times: 9 }] });
+    const launchedAtMs = Math.floor(clock.nowMs() / 1000) * 1000 - 3 * hourMs;
+    orphan([capTag(launchedAtMs + capMs)]);
+    await list();
+    expect(await rows()).toMatchObject([{ requested_at_ms: launchedAtMs, first_active_at_ms: launchedAtMs }]);
+  });
+
+  it.each([
+    ['that is further away than any from now on', capMs + hourMs],
+    ['of a machine that would be older than any', -721 * hourMs],
+  ])('is counted from now where its tags name a cap %s', async (_what, awayMs) => {
+    const { orphan, list, rows, applyFaults, clock } = await openOrphaned();
+    applyFaults({ nextResponses: [{ match: 'GET /audit-events', status: 403, code: 'global/forbidden', times: 9 }] });
+    orphan([capTag(clock.nowMs() + awayMs)]);
+    const before = clock.nowMs();
+    await list();
+    expect((await rows())[0]?.requested_at_ms).toBeGreaterThanOrEqual(before);
   });
 
   it('is counted from now where nothing says more', async () => {

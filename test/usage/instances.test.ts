@@ -251,6 +251,22 @@ describe('a machine', () => {
     expect((await row()).terminate_requested_at_ms).toBe(firstMs);
   });
 
+  it('has run until it is asked for again, unless it was seen to end', async () => {
+    const { launch, see, row, instances, clock } = await openLife();
+    await launch();
+    await see('active');
+    await instances.terminateRequested(['i-1']);
+    clock.advance(minuteMs);
+    await see('active');
+    const secondMs = clock.nowMs();
+    await instances.terminateAskedAgain(['i-1']);
+    expect((await row()).terminate_requested_at_ms).toBe(secondMs);
+    await see('terminating');
+    clock.advance(minuteMs);
+    await instances.terminateAskedAgain(['i-1']);
+    expect((await row()).terminate_requested_at_ms).toBe(secondMs);
+  });
+
   it('costs on, without a gap, when its termination failed', async () => {
     const { launch, see, cost, instances, clock } = await openLife();
     await launch();

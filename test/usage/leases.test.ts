@@ -302,6 +302,26 @@ describe('the end of a lease', () => {
     expect(await rowOf()).toMatchObject({ end_reason: 'lease', terminate_requested_at_ms: clock.nowMs() });
   });
 
+  it.each(['unanswered', 'failed'] as const)(
+    'stays where it was seen to begin, also when it is asked for again and that is %s',
+    async (how) => {
+      const { launch, book, see, rowOf, instances, clock } = await openLeases();
+      const { lease_expires_at_ms: expiresAtMs } = await launch();
+      await see('active');
+      clock.advance(4 * hourMs);
+      const lease = { intentId: machine.intentId, expiresAtMs: expiresAtMs ?? 0 };
+      await book.expire(lease, 'lease');
+      const endsAtMs = clock.nowMs();
+      await see('terminating');
+      // The list cannot be read for longer than a machine takes to end.
+      clock.advance(11 * minuteMs);
+      expect(await book.expire(lease, 'lease')).toBe(true);
+      if (how === 'unanswered') await instances.terminateUnanswered('i-intent-1');
+      else await instances.terminateFailed(['i-intent-1']);
+      expect(await rowOf()).toMatchObject({ end_reason: 'lease', terminate_requested_at_ms: endsAtMs });
+    },
+  );
+
   it('is none when the lease was renewed meanwhile', async () => {
     const { launch, book, renewal, rowOf } = await openLeases();
     const { lease_expires_at_ms: expiresAtMs } = await launch();

@@ -124,7 +124,8 @@ export class Watch {
     const gapsMs = [activeAtMs, terminateRequestedAtMs].map((atMs) => {
       if (atMs === null) return 0;
       const before = looks.findLast((lookMs) => lookMs < atMs) ?? atMs;
-      const after = looks.find((lookMs) => lookMs >= atMs) ?? atMs;
+      // One of the same moment may have come before it.
+      const after = looks.find((lookMs) => lookMs > atMs) ?? atMs;
       return after - before > usualGapMs ? after - before : 0;
     });
     return gapsMs.reduce((sum, gapMs) => sum + Math.ceil(gapMs / minuteMs), 0);
