@@ -76,39 +76,17 @@ export class InstanceLedger {
 
   /** Those that were not seen to end have run until now. */
   async terminateAskedAgain(instanceIds: readonly string[]): Promise<void> {
-    await this.#database.write(async (queries) => {
-      await queries
-        .updateTable('instance')
-        .set({ terminate_requested_at_ms: this.#clock.nowMs() })
-        .where('instance_id', 'in', instanceIds)
-        .where('terminate_requested_at_ms', 'is not', null)
-        .where('status', '!=', 'terminating')
-        .execute();
-    });
+    await this.#setUnlessEnding(instanceIds, { terminate_requested_at_ms: this.#clock.nowMs() });
   }
 
   /** Nobody knows whether it ends: unless it was seen to, the minutes go on until it is, and then it is known why. */
   async terminateUnanswered(instanceId: string): Promise<void> {
-    await this.#database.write(async (queries) => {
-      await queries
-        .updateTable('instance')
-        .set({ terminate_requested_at_ms: null })
-        .where('instance_id', '=', instanceId)
-        .where('status', '!=', 'terminating')
-        .execute();
-    });
+    await this.#setUnlessEnding([instanceId], { terminate_requested_at_ms: null });
   }
 
   /** The termination failed or was refused: the minutes of what was not seen to end go on. */
-  async terminateFailed(instanceIds: string[]): Promise<void> {
-    await this.#database.write(async (queries) => {
-      await queries
-        .updateTable('instance')
-        .set({ terminate_requested_at_ms: null, end_reason: null })
-        .where('instance_id', 'in', instanceIds)
-        .where('status', '!=', 'terminating')
-        .execute();
-    });
+  async terminateFailed(instanceIds: readonly string[]): Promise<void> {
+    await this.#setUnlessEnding(instanceIds, { terminate_requested_at_ms: null, end_reason: null });
   }
 
   /**
@@ -161,6 +139,18 @@ export class InstanceLedger {
   async #set(intentId: string, changes: Partial<InstanceRow>): Promise<void> {
     await this.#database.write(async (queries) => {
       await queries.updateTable('instance').set(changes).where('intent_id', '=', intentId).execute();
+    });
+  }
+
+  /** A machine that was seen to end ends, whatever becomes of further requests. */
+  async #setUnlessEnding(instanceIds: readonly string[], changes: Partial<InstanceRow>): Promise<void> {
+    await this.#database.write(async (queries) => {
+      await queries
+        .updateTable('instance')
+        .set(changes)
+        .where('instance_id', 'in', instanceIds)
+        .where('status', '!=', 'terminating')
+        .execute();
     });
   }
 

@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { onTestFinished, vi } from 'vitest';
@@ -11,6 +10,7 @@ import type { InstanceTruth } from '../../src/sandbox/lambda/index.ts';
 import { openDatabase, type Queries, select } from '../../src/usage/database.ts';
 import type { Tables } from '../../src/usage/tables.ts';
 import { temporaryFolder } from '../support/folder.ts';
+import { inTurns } from '../support/in-turns.ts';
 import { LeapingClock } from '../support/leaping-clock.ts';
 import type { CallResult } from '../support/world.ts';
 import { until } from './cloud.ts';
@@ -115,8 +115,7 @@ export async function startKept({ yaml = '', start = '2026-11-23T09:00:00Z' }: K
     launchesSent: () => count(launchLine),
     terminationsSent: () => count('POST /instance-operations/terminate'),
     async pass(of: Pick<KeptApp, 'pass'>[] = [first]) {
-      // In one thread the ledger's lock cannot be waited for: whoever meets it has failed that part of the pass.
-      await Promise.all(of.map((one, index) => (index === 0 ? one.pass() : delay(2 * index).then(() => one.pass()))));
+      await inTurns(of, (one) => one.pass());
       requireOneEach(alive());
     },
     /** The next start of the program, after one that ended while Lambda had not answered to its launch, and never will. */

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { runReap } from '../../../src/reap-command.ts';
 import { type Sandbox, startSandbox } from '../../../src/sandbox/index.ts';
 import { type Database, openDatabase } from '../../../src/usage/database.ts';
 import type { InstanceRow } from '../../../src/usage/instance-cost.ts';
+import { inTurns } from '../../support/in-turns.ts';
 import { LeapingClock } from '../../support/leaping-clock.ts';
 import type { Action } from './actions.ts';
 import { capHours, yaml } from './config.ts';
@@ -125,9 +125,7 @@ export class Life {
     for (let leftMs = ms; leftMs > 0; leftMs = endMs - this.clock.nowMs()) {
       const stepMs = Math.min(leftMs, await this.#stepMs());
       await this.clock.sleep(stepMs);
-      // In one thread the ledger's lock cannot be waited for: no two may begin in the same turn of the event loop.
-      const turns = this.#keepers.map((keeper, index) => turnsLater(index).then(() => keeper.pass()));
-      await Promise.all(turns);
+      await inTurns(this.#keepers, (keeper) => keeper.pass());
       await this.#look(true);
     }
   }
@@ -332,8 +330,4 @@ export class Life {
     ];
     return open.every((rows) => rows.length === 0) && this.machines().every(({ terminatedAtMs }) => terminatedAtMs);
   }
-}
-
-async function turnsLater(turns: number): Promise<void> {
-  for (let turn = 0; turn < turns; turn += 1) await setImmediate();
 }
